@@ -1,0 +1,42 @@
+"""Low-pass filters in the frequency domain: what is left of a body once clothes and hair are gone."""
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from directanimator.cues.spec import FilterShape
+
+BUTTERWORTH_ORDER = 2
+
+
+def frequency_response(size_h: int, size_w: int, cutoff: float, shape: FilterShape) -> Float64[np.ndarray, "h w"]:
+    """Gain in [0, 1] of every frequency in FFT order; 1 at frequency zero.
+
+    `cutoff` is in cycles per image (per shorter side, if the image is not square), so a person is filtered the same
+    at any resolution. Radial in pixels: no direction is preferred.
+    Source: Beyond Skeletons, Driving Cue Triplet; the shape of the response is not stated there."""
+    radius = _radius(size_h, size_w)
+    match shape:
+        case "gaussian":
+            return np.exp(-(radius**2) / (2 * cutoff**2))
+        case "ideal":
+            return (radius <= cutoff + 1e-9).astype(np.float64)
+        case "butterworth":
+            return 1 / (1 + (radius / cutoff) ** (2 * BUTTERWORTH_ORDER))
+
+
+def low_pass(images: Float[np.ndarray, "f h w"], cutoff: float, shape: FilterShape) -> Float[np.ndarray, "f h w"]:
+    """The images without their fine detail, in the units and the precision of the input.
+
+    Linear, keeps each image's mean, and commutes with circular translation. The image is taken as periodic: what
+    touches one border bleeds over the opposite one, by a width of about size / (2 pi cutoff).
+    Source: Beyond Skeletons, Driving Cue Triplet."""
+    _, height, width = images.shape
+    response = frequency_response(height, width, cutoff, shape)[:, : width // 2 + 1]
+    filtered = np.fft.irfft2(np.fft.rfft2(images) * response, s=(height, width))
+    return filtered.astype(images.dtype)
+
+
+def _radius(size_h: int, size_w: int) -> Float64[np.ndarray, "h w"]:
+    shorter = min(size_h, size_w)
+    down, across = np.fft.fftfreq(size_h) * shorter, np.fft.fftfreq(size_w) * shorter
+    return np.asarray(np.hypot(down[:, None], across[None, :]))

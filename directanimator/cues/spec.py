@@ -1,0 +1,56 @@
+"""What shapes the driving cue triplet (paper, Driving Cue Triplet). Imports nothing heavy, so that a dry run is quick."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from directanimator.frozen import FrozenSpec
+
+FilterShape = Literal["gaussian", "ideal", "butterworth"]
+
+
+class PoseCueSpec(FrozenSpec):
+    """Gray foreground, low-passed: the motion."""
+
+    enabled: bool = True
+    """Whether the model sees the cue; a disabled cue is a null cue in training and in inference."""
+    filter_shape: FilterShape = "gaussian"
+    """Frequency response of the low-pass. The paper does not state it."""
+    cutoff: Annotated[float, Field(gt=0, le=4096)] = 12.0
+    """Cut-off radius in cycles per image, so that it means the same at any size. The paper does not state it."""
+
+
+class FaceCueSpec(FrozenSpec):
+    """The face, enlarged and centred on the canvas: the expression."""
+
+    enabled: bool = True
+    margin: Annotated[float, Field(ge=1.0, le=4.0)] = 1.5
+    """Side of the square crop in face-box sides."""
+
+
+class LocationCueSpec(FrozenSpec):
+    """Body and face masks in the reference's layout, softened: the place."""
+
+    enabled: bool = True
+    soften_cells: Annotated[int, Field(ge=1, le=256)] = 16
+    """Cells per image side of the softening grid. 16 is the proposal for 512 px (cells of 32 px)."""
+
+
+class GateSpec(FrozenSpec):
+    """When a person mask is too bad to use. No source states thresholds."""
+
+    min_area_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Least mask area, as a share of the clip's median area."""
+    max_area_ratio: Annotated[float, Field(ge=1)] = 2.0
+    """Largest mask area, as a share of the clip's median area."""
+    min_largest_component: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Least share of the mask that its largest connected part holds."""
+
+
+class CueSpec(FrozenSpec):
+    """The driving cue triplet and its quality gate."""
+
+    pose: PoseCueSpec = PoseCueSpec()
+    face: FaceCueSpec = FaceCueSpec()
+    location: LocationCueSpec = LocationCueSpec()
+    gate: GateSpec = GateSpec()

@@ -1,0 +1,26 @@
+"""What one training or test item holds, wherever it comes from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from directanimator.cues.person import PersonTrack
+
+
+@dataclass(frozen=True, eq=False)
+class AnimationItem:
+    """Person A in a reference image; person B driving; and A doing what B does, in A's scene."""
+
+    reference: UInt8[np.ndarray, "1 h w 3"]
+    reference_track: PersonTrack
+    target: UInt8[np.ndarray, "f h w 3"]
+    target_track: PersonTrack
+    background: UInt8[np.ndarray, "h w 3"]
+    """A's scene without A."""
+    own_frames: UInt8[np.ndarray, "f hs ws 3"]
+    """The target at source resolution: the driving video of the same-ID setting."""
+    own_track: PersonTrack
+    driving: UInt8[np.ndarray, "f hs ws 3"]
+    """B doing the same motion in another scene: the driving video of the cross-ID setting."""
+    driving_track: PersonTrack

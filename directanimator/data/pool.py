@@ -1,0 +1,64 @@
+"""Arrays of many items on disk, filled once by several processes and read through memory maps afterwards.
+
+One file per field, `<name>.npy`, all items stacked on the first axis. A pool that is whole carries `pool.json`; one
+that is not is thrown away and made again."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from directanimator.atomic import atomic_directory, write_json
+from directanimator.progress import progress
+
+Item = Mapping[str, np.ndarray]
+_CHUNK = 16
+_MARKER = "pool.json"
+
+
+def _fill(make: Callable[[int], Item], directory: Path, start: int, stop: int) -> int:
+    fields: dict[str, np.ndarray] = {}
+    for index in range(start, stop):
+        for name, value in make(index).items():
+            if name not in fields:
+                fields[name] = np.load(directory / f"{name}.npy", mmap_mode="r+")
+            fields[name][index] = value
+    return stop - start
+
+
+def _allocate(item: Item, directory: Path, count: int) -> None:
+    for name, value in item.items():
+        np.lib.format.open_memmap(directory / f"{name}.npy", mode="w+", dtype=value.dtype, shape=(count, *value.shape))
+
+
+def _workers() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def build_pool(directory: Path, count: int, make: Callable[[int], Item], label: str) -> None:
+    """Nothing; fills `directory` with `make(0)` ... `make(count - 1)` unless it is whole already.
+
+    `make` is called in fresh processes, so it must be picklable (a `functools.partial` of a module's function)."""
+    if (directory / _MARKER).exists():
+        return
+    spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    with atomic_directory(directory) as unfinished:
+        _allocate(make(0), unfinished, count)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(_workers(), mp_context=context) as executor:
+            futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
+            for future in progress(futures, label, total=len(futures)):
+                future.result()
+        write_json(unfinished / _MARKER, {"count": count})
+
+
+def open_pool(directory: Path) -> dict[str, np.ndarray]:
+    """Read-only memory maps of a pool's fields, by name.
+
+    Raises: FileNotFoundError when the pool is not whole."""
+    json.loads((directory / _MARKER).read_text())
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(directory.glob("*.npy"))}

@@ -1,0 +1,36 @@
+"""What clips are trained and tested on. Imports nothing heavy, so that a dry run is quick."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from directanimator.frozen import FrozenSpec
+
+TEMPORAL_COMPRESSION = 4
+"""Video frames per latent frame after the first (causal layout of CogVideoX's VAE)."""
+
+
+class DataSpec(FrozenSpec):
+    """The clips: synthetic humans, or a folder of videos."""
+
+    source: Literal["synthetic", "folder"] = "synthetic"
+    folder: str | None = None
+    """Directory of videos; only with source=folder."""
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=16)] = 64
+    """Side of the square frames, in pixels."""
+    latent_frames: Annotated[int, Field(ge=1, le=65)] = 3
+    """Latent frames per clip; a clip has 4 * (latent_frames - 1) + 1 video frames."""
+    fps: Annotated[float, Field(gt=0, le=120)] = 8.0
+    num_train_clips: Annotated[int, Field(ge=1)] = 4096
+    num_test_clips: Annotated[int, Field(ge=1)] = 48
+
+    @property
+    def num_frames(self) -> int:
+        """Video frames per clip."""
+        return TEMPORAL_COMPRESSION * (self.latent_frames - 1) + 1
+
+    @model_validator(mode="after")
+    def _folder_goes_with_source(self) -> "DataSpec":
+        if (self.source == "folder") != (self.folder is not None):
+            raise ValueError("source=folder needs folder=DIR, and folder=DIR needs source=folder")
+        return self

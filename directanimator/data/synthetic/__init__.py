@@ -1,0 +1,26 @@
+"""Synthetic humans: rendered people with exact ground truth, and pairs who perform the same motion."""
+
+from directanimator.data.synthetic.clip import RenderedClip, SyntheticPair, pair_at, render_clip
+from directanimator.data.synthetic.identity import Identity, identity_at
+from directanimator.data.synthetic.motion import Motion, PoseTrack, motion_at
+from directanimator.data.synthetic.scene import Scene, View, scene_at
+from directanimator.data.synthetic.splits import NUM_IDENTITIES, NUM_MOTIONS, SYNTH_VERSION, Split
+
+__all__ = [
+    "NUM_IDENTITIES",
+    "NUM_MOTIONS",
+    "SYNTH_VERSION",
+    "Identity",
+    "Motion",
+    "PoseTrack",
+    "RenderedClip",
+    "Scene",
+    "Split",
+    "SyntheticPair",
+    "View",
+    "identity_at",
+    "motion_at",
+    "pair_at",
+    "render_clip",
+    "scene_at",
+]

@@ -1,0 +1,452 @@
+"""Compiled kernels: skinning, z-buffer, procedural shading, and the step from linear light to bytes.
+
+Compiled without fastmath, so that the same inputs give the same bytes. The kernels carry no annotations: the
+compiler infers the types, and runtime type checks cannot be compiled."""
+
+import math
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import numpy as np
+from numba import njit
+
+MATERIAL_BODY, MATERIAL_EYE, MATERIAL_TEETH, MATERIAL_TIGHTS, MATERIAL_SKIRT, MATERIAL_HAIR, MATERIAL_PROP = range(7)
+"""What a triangle is made of; MATERIAL_PROP + i is prop i."""
+
+(
+    LOOK_SKIN,  # rgb
+    LOOK_HAIR,  # rgb
+    LOOK_LIPS,  # rgb
+    LOOK_BROW,  # rgb, blush
+    LOOK_ORIGIN,  # xyz of the face origin, height of the sole's upper edge
+    LOOK_HAIRLINE,  # forehead, nape, curvature, raggedness, back of the head
+    LOOK_SCALP,  # 1 with hair, 0 bald
+    LOOK_CUT,  # sleeve end, trouser end, waist, collar, 1 with a skirt, shoe top
+    LOOK_LID,  # rgb, strength
+    LOOK_SHOE,  # rgb
+    LOOK_SOLE,  # rgb
+    LOOK_BROW_SHAPE,  # half thickness, height, tilt, beard
+    LOOK_BEARD,  # moustache, chin beard, freckles
+    LOOK_IRIS,  # rgb
+    LOOK_PROP,  # rgb of prop 0; the next rows are the next props
+) = range(15)
+LOOK_ROWS = 24
+
+PLAIN, STRIPES_ACROSS, STRIPES_ALONG, CHECK, DOTS, CAMOUFLAGE, BLOCK, ZIP_FRONT = range(8)
+"""Textile patterns."""
+
+_X, _Y, _Z, _ARM, _LEG, _HEAD, _LIPS, _LID, _MOUTH, _GIRTH, _EAR = range(11)
+DISPLAY_GAMMA = 1.6
+FAR = 1e9
+
+
+def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel as machine code, cached on disk, free of the interpreter lock."""
+    compiled: Callable[..., Any] = njit(cache=True, fastmath=False, nogil=True)(kernel)
+    return compiled
+
+
+def display_table() -> np.ndarray:
+    """Bytes for 16385 equal steps of linear light from 0 to 1."""
+    return np.round(255 * np.linspace(0, 1, 16385) ** (1 / DISPLAY_GAMMA)).astype(np.uint8)
+
+
+@_compiled
+@no_type_check
+def vertex_normals(vertices, triangles, normals):
+    """Write unit normals, weighted by triangle area."""
+    normals[:] = 0
+    for k in range(triangles.shape[0]):
+        a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        wx, wy, wz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        for corner in (a, b, c):
+            normals[corner, 0] += uy * wz - uz * wy
+            normals[corner, 1] += uz * wx - ux * wz
+            normals[corner, 2] += ux * wy - uy * wx
+    for i in range(normals.shape[0]):
+        length = math.sqrt(normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2) + 1e-12
+        for axis in range(3):
+            normals[i, axis] /= length
+
+
+@_compiled
+@no_type_check
+def skin(vertices, normals, joints, weights, rotations, offsets, posed, posed_normals):
+    """Write linearly blended vertices and normals."""
+    for i in range(vertices.shape[0]):
+        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        px, py, pz = np.float32(0), np.float32(0), np.float32(0)
+        qx, qy, qz = np.float32(0), np.float32(0), np.float32(0)
+        for slot in range(4):
+            w = weights[i, slot]
+            if w > 0.002:
+                j = joints[i, slot]
+                r = rotations[j]
+                px += w * (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z + offsets[j, 0])
+                py += w * (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z + offsets[j, 1])
+                pz += w * (r[2, 0] * x + r[2, 1] * y + r[2, 2] * z + offsets[j, 2])
+                qx += w * (r[0, 0] * nx + r[0, 1] * ny + r[0, 2] * nz)
+                qy += w * (r[1, 0] * nx + r[1, 1] * ny + r[1, 2] * nz)
+                qz += w * (r[2, 0] * nx + r[2, 1] * ny + r[2, 2] * nz)
+        posed[i, 0], posed[i, 1], posed[i, 2] = px, py, pz
+        posed_normals[i, 0], posed_normals[i, 1], posed_normals[i, 2] = qx, qy, qz
+
+
+@_compiled
+@no_type_check
+def project(posed, focal, center_x, center_y, camera_height, camera_distance, screen):
+    """Write pixel x, pixel y and depth in meters of every vertex."""
+    for i in range(posed.shape[0]):
+        depth = camera_distance - posed[i, 2]
+        screen[i, 0] = center_x + focal * posed[i, 0] / depth
+        screen[i, 1] = center_y - focal * (posed[i, 1] - camera_height) / depth
+        screen[i, 2] = depth
+
+
+@_compiled
+@no_type_check
+def _cut_away(y, arm, leg, cut):
+    """Whether a point of the tights lies outside the garments: past a sleeve, over the collar, under a hem."""
+    if leg <= 0 and y > cut[2]:
+        return arm > cut[0] or y > cut[3]
+    return leg > cut[1] or arm > 0.02 or cut[4] > 0
+
+
+@_compiled
+@no_type_check
+def rasterize(screen, triangles, materials, single_sided, surface, cut, depth, owner, bary_u, bary_v):
+    """Write the nearest triangle of each pixel (-1 for none), its depth and its barycentric coordinates."""
+    height, width = depth.shape
+    for k in range(triangles.shape[0]):
+        a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+        ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area > -1e-9 and (single_sided[k] or area < 1e-9):
+            continue
+        x0, x1 = max(int(math.ceil(min(ax, bx, cx) - 0.5)), 0), min(int(math.floor(max(ax, bx, cx) - 0.5)), width - 1)
+        y0, y1 = max(int(math.ceil(min(ay, by, cy) - 0.5)), 0), min(int(math.floor(max(ay, by, cy) - 0.5)), height - 1)
+        if x0 > x1 or y0 > y1:
+            continue
+        inverse, is_tights = np.float32(1) / area, materials[k] == MATERIAL_TIGHTS
+        for row in range(y0, y1 + 1):
+            py = np.float32(row + 0.5)
+            for column in range(x0, x1 + 1):
+                px = np.float32(column + 0.5)
+                u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * inverse
+                v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * inverse
+                w = np.float32(1) - u - v
+                if u < 0 or v < 0 or w < 0:
+                    continue
+                z = u * screen[a, 2] + v * screen[b, 2] + w * screen[c, 2]
+                if z >= depth[row, column]:
+                    continue
+                if is_tights:
+                    y = u * surface[a, _Y] + v * surface[b, _Y] + w * surface[c, _Y]
+                    arm = u * surface[a, _ARM] + v * surface[b, _ARM] + w * surface[c, _ARM]
+                    leg = u * surface[a, _LEG] + v * surface[b, _LEG] + w * surface[c, _LEG]
+                    if _cut_away(y, arm, leg, cut):
+                        continue
+                depth[row, column], owner[row, column] = z, k
+                bary_u[row, column], bary_v[row, column] = u, v
+
+
+@_compiled
+@no_type_check
+def _lattice(i, j, k):
+    """A pseudo-random number in [0, 1] of an integer point."""
+    n = (i * 374761393 + j * 668265263 + k * 2147483647) & 0xFFFFFFFF
+    n = ((n ^ (n >> 13)) * 1274126177) & 0xFFFFFFFF
+    return ((n ^ (n >> 16)) & 0xFFFF) / 65535.0
+
+
+@_compiled
+@no_type_check
+def value_noise(x, y, z):
+    """Smooth noise in [0, 1] with features of size 1."""
+    i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
+    x, y, z = x - i, y - j, z - k
+    x, y, z = x * x * (3 - 2 * x), y * y * (3 - 2 * y), z * z * (3 - 2 * z)
+    total = 0.0
+    for a in range(2):
+        for b in range(2):
+            for c in range(2):
+                weight = (x if a else 1 - x) * (y if b else 1 - y) * (z if c else 1 - z)
+                total += weight * _lattice(i + a, j + b, k + c)
+    return total
+
+
+@_compiled
+@no_type_check
+def noise_at(points, noise):
+    """Write the noise at each point."""
+    for i in range(points.shape[0]):
+        noise[i] = value_noise(points[i, 0], points[i, 1], points[i, 2])
+
+
+@_compiled
+@no_type_check
+def _ramp(start, end, x):
+    """0 at start, 1 at end, smooth between."""
+    t = min(1.0, max(0.0, (x - start) / (end - start)))
+    return t * t * (3 - 2 * t)
+
+
+@_compiled
+@no_type_check
+def _blend(color, other, share):
+    for q in range(3):
+        color[q] = color[q] * (1 - share) + other[q] * share
+
+
+@_compiled
+@no_type_check
+def _scale(color, factor):
+    for q in range(3):
+        color[q] *= factor
+
+
+@_compiled
+@no_type_check
+def _weave_share(kind, x, y, z, girth, frequency):
+    """Share of the second color, in [0, 1]."""
+    across, along = (y * frequency) % 1, (girth * frequency * 0.25) % 1
+    if kind == STRIPES_ACROSS:
+        return 1.0 if across < 0.5 else 0.0
+    if kind == STRIPES_ALONG:
+        return 1.0 if along < 0.4 else 0.0
+    if kind == CHECK:
+        return 0.5 * ((1.0 if across < 0.5 else 0.0) + (1.0 if along < 0.5 else 0.0))
+    if kind == DOTS:
+        return 1.0 if (along - 0.5) ** 2 + (across - 0.5) ** 2 < 0.07 else 0.0
+    if kind == CAMOUFLAGE:
+        return _ramp(0.42, 0.58, value_noise(x * frequency * 0.9, y * frequency * 0.9, z * frequency * 0.9))
+    if kind == BLOCK:
+        return 1.0 if y > 0.36 else 0.0
+    if kind == ZIP_FRONT:
+        return 1.0 if abs(x) < 0.028 and z > 0 else 0.0
+    return 0.0
+
+
+@_compiled
+@no_type_check
+def _paint_textile(textile, at, color):
+    """Write the color of cloth; a zipped front goes with a print on the back."""
+    x, y, z = at[_X], at[_Y], at[_Z]
+    kind = int(textile[0])
+    share = _weave_share(kind, x, y, z, at[_GIRTH], textile[1])
+    for q in range(3):
+        color[q] = textile[2 + q] * (1 - share) + textile[5 + q] * share
+    if kind == ZIP_FRONT and z < 0 and 0.22 < y < 0.42 and abs(x) < 0.09:
+        for q in range(3):
+            color[q] = textile[8 + q]
+
+
+@_compiled
+@no_type_check
+def _crease(at, color):
+    _scale(color, 0.86 + 0.28 * value_noise(at[_X] * 14.0, at[_Y] * 9.0, at[_Z] * 14.0))
+
+
+@_compiled
+@no_type_check
+def _has_hair(at, look, hx, hy, hz):
+    """Whether a point of the head lies behind the hairline."""
+    if look[LOOK_SCALP, 0] == 0 or at[_EAR] >= 0.4:
+        return False
+    line = look[LOOK_HAIRLINE]
+    if hy > line[0] - 3.2 * hx * hx * line[2] + line[3] * value_noise(hx * 90.0, 3.0, 7.0):
+        return True
+    back = -0.105 + 0.9 * max(0.0, -hy) * line[1] + (0.35 * hy if hy < 0 else 0.0)
+    return hz < back and hy > line[1]
+
+
+@_compiled
+@no_type_check
+def _paint_strands(look, x, y, z, stretch, color):
+    strand = value_noise(x * 220.0, y * stretch, z * 120.0)
+    for q in range(3):
+        color[q] = look[LOOK_HAIR, q] * (0.74 + 0.5 * strand)
+
+
+@_compiled
+@no_type_check
+def _paint_beard(look, at, hx, hy, hz, color):
+    if look[LOOK_BROW_SHAPE, 3] <= 0:
+        return
+    side = max(0.0, abs(hx) - 0.035)
+    skin_only = 1 - at[_LIPS]
+    chin = _ramp(-0.052, -0.066, hy - 0.5 * side) * _ramp(-0.125, -0.09, hz) * look[LOOK_BEARD, 1]
+    lip = _ramp(-0.046, -0.05, hy) * _ramp(0.032, 0.026, abs(hx)) * (1.0 if hz > -0.03 else 0.0) * look[LOOK_BEARD, 0]
+    grain = 0.7 + 0.5 * value_noise(hx * 250.0, hy * 250.0, hz * 250.0)
+    _blend(color, look[LOOK_BROW], min(1.0, max(chin, lip) * skin_only * look[LOOK_BROW_SHAPE, 3] * grain))
+
+
+@_compiled
+@no_type_check
+def _paint_brow(look, hx, hy, hz, color):
+    shape = look[LOOK_BROW_SHAPE]
+    bx = abs(hx) - 0.032
+    center = 0.0215 + shape[1] + shape[2] * bx - 14.0 * bx * bx
+    if hz > -0.04:
+        share = _ramp(shape[0], shape[0] * 0.5, abs(hy - center)) * _ramp(0.026, 0.02, abs(bx))
+        _blend(color, look[LOOK_BROW], 0.9 * share)
+
+
+@_compiled
+@no_type_check
+def _paint_face(look, at, hx, hy, hz, color):
+    """Add blush, lips, lids, brows, beard, freckles and the inside of the mouth."""
+    if hz > -0.06:
+        blush = look[LOOK_BROW, 3] * math.exp(-((abs(hx) - 0.048) ** 2 + (hy + 0.045) ** 2) / 0.0005)
+        color[0] *= 1 + 0.10 * blush
+        color[1] *= 1 - 0.18 * blush
+        color[2] *= 1 - 0.16 * blush
+    _blend(color, look[LOOK_LIPS], 0.9 * at[_LIPS])
+    _blend(color, look[LOOK_LID], at[_LID] * look[LOOK_LID, 3])
+    _paint_brow(look, hx, hy, hz, color)
+    _paint_beard(look, at, hx, hy, hz, color)
+    if look[LOOK_BEARD, 2] > 0 and hz > -0.05 and -0.06 < hy < 0:
+        _scale(color, 1 - 0.4 * look[LOOK_BEARD, 2] * _ramp(0.66, 0.75, value_noise(hx * 300.0, hy * 300.0, 5.0)))
+    if at[_MOUTH] > 0.5:
+        color[0], color[1], color[2] = 0.22, 0.05, 0.06
+
+
+@_compiled
+@no_type_check
+def _paint_skin(look, at, hx, hy, hz, color):
+    """Write bare skin; returns the strength of its highlight."""
+    grain = 0.95 + 0.1 * value_noise(at[_X] * 40.0, at[_Y] * 40.0, at[_Z] * 40.0)
+    for q in range(3):
+        color[q] = look[LOOK_SKIN, q] * grain
+    if at[_HEAD] <= 0.5:
+        return 0.12
+    _paint_face(look, at, hx, hy, hz, color)
+    if at[_MOUTH] > 0.5:
+        return 0.0
+    return 0.3 if at[_LIPS] > 0.3 else 0.12
+
+
+@_compiled
+@no_type_check
+def _paint_body(is_tights, look, textiles, at, color):
+    """Write skin, hair, cloth or shoe; returns (highlight, translucency)."""
+    cut, y = look[LOOK_CUT], at[_Y]
+    hx, hy, hz = at[_X] - look[LOOK_ORIGIN, 0], y - look[LOOK_ORIGIN, 1], at[_Z] - look[LOOK_ORIGIN, 2]
+    if at[_HEAD] > 0.5 and not is_tights and _has_hair(at, look, hx, hy, hz):
+        _paint_strands(look, hx, hy, hz, 30.0, color)
+        return 0.25, 0.0
+    under_top = at[_HEAD] < 0.5 and at[_ARM] < cut[0] and at[_LEG] <= 0 and cut[2] < y < cut[3]
+    if is_tights or under_top:
+        _paint_textile(textiles[1 if is_tights and (at[_LEG] > 0 or y <= cut[2]) else 0], at, color)
+        _crease(at, color)
+        return 0.0, 0.0
+    if at[_LEG] > cut[5] and at[_LEG] > 0.5:
+        _blend(color, look[LOOK_SOLE if y < look[LOOK_ORIGIN, 3] else LOOK_SHOE], 1.0)
+        return 0.2, 0.0
+    if at[_HEAD] < 0.5 and at[_ARM] < 0.02 and at[_LEG] < cut[1] and y < cut[2] + 0.002:
+        _paint_textile(textiles[1], at, color)
+        _crease(at, color)
+        return 0.0, 0.0
+    return _paint_skin(look, at, hx, hy, hz, color), 1.0
+
+
+@_compiled
+@no_type_check
+def _paint_eye(look, eyes, at, color):
+    """Write pupil, iris or white, by the angle to the gaze."""
+    row = 0 if at[_X] > 0 else 1
+    dx, dy, dz = at[_X] - eyes[row, 0], at[_Y] - eyes[row, 1], at[_Z] - eyes[row, 2]
+    length = math.sqrt(dx * dx + dy * dy + dz * dz) + 1e-9
+    cosine = (dx * eyes[row, 3] + dy * eyes[row, 4] + dz * eyes[row, 5]) / length
+    angle = math.acos(min(1.0, max(-1.0, cosine)))
+    if angle < 0.20:
+        color[0], color[1], color[2] = 0.02, 0.02, 0.02
+    elif angle < 0.48:
+        rim = 0.5 if angle > 0.43 else 1.0
+        for q in range(3):
+            color[q] = look[LOOK_IRIS, q] * (1.15 - 0.9 * abs(angle - 0.3)) * rim
+    else:
+        color[0], color[1], color[2] = 0.93, 0.91, 0.90
+
+
+@_compiled
+@no_type_check
+def _paint(material, look, textiles, eyes, at, color):
+    """Write the color of a surface point; returns (highlight, translucency)."""
+    if material == MATERIAL_BODY or material == MATERIAL_TIGHTS:
+        return _paint_body(material == MATERIAL_TIGHTS, look, textiles, at, color)
+    if material == MATERIAL_EYE:
+        _paint_eye(look, eyes, at, color)
+        return 0.6, 0.0
+    if material == MATERIAL_TEETH:
+        color[0], color[1], color[2] = 0.93, 0.91, 0.86
+        return 0.0, 0.0
+    if material == MATERIAL_SKIRT:
+        _paint_textile(textiles[1], at, color)
+        _scale(color, 0.975 + 0.175 * math.sin(at[_GIRTH] * 14.0))
+        return 0.0, 0.0
+    if material == MATERIAL_HAIR:
+        _paint_strands(look, at[_X], at[_Y], at[_Z], 12.0, color)
+        return 0.25, 0.0
+    _blend(color, look[LOOK_PROP + material - MATERIAL_PROP], 1.0)
+    return 0.25, 0.0
+
+
+@_compiled
+@no_type_check
+def _light_up(color, normal, highlight, translucency, light, ambient, pixel):
+    """Write the linear light of a pixel: sky and floor light, a wrapped lamp, a highlight, a soft rim."""
+    facing = normal[0] * light[0] + normal[1] * light[1] + normal[2] * light[2]
+    wrap = 0.35 * translucency + 0.15
+    diffuse = max(0.0, (facing + wrap) / (1 + wrap))
+    shine = highlight * max(0.0, 2 * facing * normal[2] - light[2]) ** 24
+    rim = 0.12 * (1 - max(0.0, normal[2])) ** 3
+    sky = 0.5 + 0.5 * normal[1]
+    for q in range(3):
+        around = ambient[0, q] * sky + ambient[1, q] * (1 - sky)
+        pixel[q] = color[q] * (around + ambient[2, q] * diffuse + rim) + 0.6 * shine * ambient[2, q]
+
+
+@_compiled
+@no_type_check
+def shade(owner, bary_u, bary_v, triangles, materials, surface, normals, look, textiles, light, ambient, eyes, linear):
+    """Write linear light wherever a triangle was found; other pixels keep what they hold."""
+    height, width = owner.shape
+    color, at, normal = np.zeros(3, np.float32), np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
+    for row in range(height):
+        for column in range(width):
+            k = owner[row, column]
+            if k < 0:
+                continue
+            a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+            u, v = bary_u[row, column], bary_v[row, column]
+            w = np.float32(1) - u - v
+            for q in range(surface.shape[1]):
+                at[q] = u * surface[a, q] + v * surface[b, q] + w * surface[c, q]
+            for q in range(3):
+                normal[q] = u * normals[a, q] + v * normals[b, q] + w * normals[c, q]
+            _scale(normal, 1 / (math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9))
+            highlight, translucency = _paint(materials[k], look, textiles, eyes, at, color)
+            _light_up(color, normal, highlight, translucency, light, ambient, linear[row, column])
+
+
+@_compiled
+@no_type_check
+def resolve(linear, owner, supersample, table, frame, mask):
+    """Write bytes: box mean of linear light through the display table, and the person's alpha in 0..255."""
+    steps, count = table.shape[0] - 1, supersample * supersample
+    for row in range(frame.shape[0]):
+        for column in range(frame.shape[1]):
+            red, green, blue, covered = 0.0, 0.0, 0.0, 0
+            for y in range(row * supersample, (row + 1) * supersample):
+                for x in range(column * supersample, (column + 1) * supersample):
+                    red += linear[y, x, 0]
+                    green += linear[y, x, 1]
+                    blue += linear[y, x, 2]
+                    covered += owner[y, x] >= 0
+            mask[row, column] = (255 * covered + count // 2) // count
+            frame[row, column, 0] = table[int(min(1.0, max(0.0, red / count)) * steps + 0.5)]
+            frame[row, column, 1] = table[int(min(1.0, max(0.0, green / count)) * steps + 0.5)]
+            frame[row, column, 2] = table[int(min(1.0, max(0.0, blue / count)) * steps + 0.5)]

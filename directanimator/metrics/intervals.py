@@ -1,0 +1,64 @@
+"""How sure a mean over clips is: bootstrap intervals, and differences on the same clips."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and where it could have been with other clips of the same kind; low <= mean <= high unless NaN."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """Clips that counted."""
+    dropped: int = 0
+    """Clips left out because they had no value (NaN)."""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True when the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap_mean(values: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+    """The mean with its percentile bootstrap interval; NaN values are dropped and counted.
+
+    One clip says nothing about others: its interval is infinite. No clip: all NaN.
+    Raises: ValueError unless samples >= 1 and 0 < level < 1.
+    Source: Efron 1979. A little narrow for fewer than about 15 clips."""
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"samples must be at least 1 and level between 0 and 1, got {samples} and {level}")
+    everything = np.asarray(values, np.float64)
+    kept = everything[~np.isnan(everything)]
+    dropped = everything.size - kept.size
+    if kept.size == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, dropped)
+    mean = float(kept.mean())
+    if kept.size == 1:
+        return Interval(mean, -math.inf, math.inf, 1, dropped)
+    low, high = np.quantile(_resampled_means(kept, samples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, min(float(low), mean), max(float(high), mean), kept.size, dropped)
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """The mean of first minus second on the same clips, with its interval; a clip that lacks either value is dropped.
+
+    Pairing removes how hard a clip is from the comparison, which is most of the spread.
+    Raises: ValueError if the numbers of clips differ."""
+    if len(first) != len(second):
+        raise ValueError(f"both must hold the same clips, got {len(first)} and {len(second)}")
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    return bootstrap_mean(differences.tolist(), samples, level, seed)
+
+
+def _resampled_means(values: Float64[np.ndarray, " n"], samples: int, seed: int) -> Float64[np.ndarray, " samples"]:
+    chosen = np.random.default_rng(seed).integers(0, values.size, (samples, values.size))
+    return values[chosen].mean(axis=1)

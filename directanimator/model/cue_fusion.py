@@ -1,0 +1,319 @@
+"""The CueFusion transformer: CogVideoX's video transformer whose blocks are modulated by two streams of driving cues.
+
+In the order of the paper's figure: cue latents, cue embedding, block, transformer. Equations (1) to (3) are in
+`CueModulation`. Knows nothing of pixels, noise schedules or training.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock, CogVideoXTransformer3DModel
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Rotary = tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]
+"""Cosines and sines of the video tokens' positions."""
+CueInit = Literal["zero", "default"]
+CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
+"""What the names of all parameters that CogVideoX does not have contain."""
+
+
+@dataclass(frozen=True)
+class CueLatents:
+    """The driving cue triplet as the transformer reads it, on the latent grid."""
+
+    pose: Float[Tensor, "b lf c lh lw"]
+    """Latents of the pose cue; zero where it is absent."""
+    face: Float[Tensor, "b lf c lh lw"]
+    """Latents of the face cue; zero where it is absent."""
+    body_mask: Float[Tensor, "b lf 1 lh lw"]
+    """Location cue of the body, in [0, 1]."""
+    face_mask: Float[Tensor, "b lf 1 lh lw"]
+    """Location cue of the face, in [0, 1]."""
+    pose_present: Bool[Tensor, "b lf"]
+    """Where the pose stream (pose cue or body mask) has anything to say; elsewhere it adds nothing."""
+    face_present: Bool[Tensor, "b lf"]
+    """Where the face stream (face cue or face mask) has anything to say; elsewhere it adds nothing."""
+
+    def padded(self, count: int) -> "CueLatents":
+        """The cues with the first latent frame repeated `count` times more."""
+        return CueLatents(**{field.name: _pad_front(getattr(self, field.name), count) for field in fields(self)})
+
+
+class CueStream(NamedTuple):
+    """Tokens of one cue, and where it is present (1) or not (0)."""
+
+    tokens: Float[Tensor, "b n d"]
+    present: Float[Tensor, "b n 1"]
+
+
+class Streams(NamedTuple):
+    """The two cue streams that travel through the blocks."""
+
+    pose: CueStream
+    face: CueStream
+
+
+def _pad_front(frames: Tensor, count: int) -> Tensor:
+    return torch.cat([frames[:, :1].expand(-1, count, *frames.shape[2:]), frames], dim=1)
+
+
+class CueEmbed(nn.Module):
+    """Tokens of a cue's latents and its mask: one linear map of each patch, as CogVideoX embeds video patches."""
+
+    def __init__(self, latent_channels: int, width: int, patch_size: int, patch_size_t: int | None) -> None:
+        super().__init__()
+        self.patch = (patch_size_t or 1, patch_size, patch_size)
+        self.proj = nn.Conv3d(latent_channels + 1, width, self.patch, stride=self.patch)
+
+    def forward(self, latents: Float[Tensor, "b lf c lh lw"], mask: Float[Tensor, "b lf 1 lh lw"]) -> Tensor:
+        """(b, n, d) tokens in the order of the video's tokens."""
+        volume = torch.cat([latents, mask], dim=2).transpose(1, 2)
+        tokens: Tensor = self.proj(volume).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class CueModulation(nn.Module):
+    """Modulated cue tokens for one block, and the cue handed on to the next.
+
+    Source: Beyond Skeletons, CueFusion DiT block, equations (1) to (3). Deviation: with init=zero the affine weights of
+    the norms and the modulation start at zero, since alpha = beta = 0 alone would still add the plain norm."""
+
+    def __init__(self, time_embed_dim: int, width: int, init: CueInit) -> None:
+        super().__init__()
+        self.linear = nn.Linear(time_embed_dim, 6 * width)
+        self.norm_pose = nn.LayerNorm(width)
+        self.norm_face = nn.LayerNorm(width)
+        if init == "zero":
+            for parameter in self.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, streams: Streams, temb: Float[Tensor, "b e"]) -> tuple[Float[Tensor, "b n d"], Streams]:
+        """What is added to the video tokens, and the streams for the next block."""
+        modulation = self.linear(F.silu(temb))[:, None].chunk(6, dim=-1)  # (1)
+        added_pose, pose = _modulate(streams.pose, self.norm_pose, *modulation[:3])
+        added_face, face = _modulate(streams.face, self.norm_face, *modulation[3:])
+        return added_pose + added_face, Streams(pose, face)
+
+
+def _modulate(
+    stream: CueStream, norm: nn.Module, alpha: Tensor, beta: Tensor, gamma: Tensor
+) -> tuple[Tensor, CueStream]:
+    modulated = norm(stream.tokens) * (1 + alpha) + beta  # (2)
+    handed_on = stream.tokens + gamma * modulated  # (3)
+    return modulated * stream.present, CueStream(handed_on, stream.present)
+
+
+class CueFusionBlock(CogVideoXBlock):
+    """CogVideoX's block with the modulated cues added to the video tokens before the joint attention.
+
+    Source: Beyond Skeletons, CueFusion DiT block. Deviation: none known; the order inside is reconstructed."""
+
+    def __init__(self, width: int, num_heads: int, head_dim: int, time_embed_dim: int, cue_init: CueInit) -> None:
+        super().__init__(width, num_heads, head_dim, time_embed_dim, attention_bias=True)
+        self.cues = CueModulation(time_embed_dim, width, cue_init)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "b n d"],
+        text: Float[Tensor, "b m d"],
+        temb: Float[Tensor, "b e"],
+        rotary: Rotary | None,
+        streams: Streams | None,
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"], Streams | None]:
+        """Video tokens, text tokens and cue streams after the block; without streams, CogVideoX's block itself."""
+        if streams is None:
+            hidden, text = super().forward(hidden, text, temb, rotary)
+            return hidden, text, None
+        normed, normed_text, gate, text_gate = self.norm1(hidden, text, temb)
+        added, streams = self.cues(streams, temb)
+        attended, attended_text = self.attn1(
+            hidden_states=normed + added, encoder_hidden_states=normed_text, image_rotary_emb=rotary
+        )
+        hidden, text = hidden + gate * attended, text + text_gate * attended_text
+        normed, normed_text, gate, text_gate = self.norm2(hidden, text, temb)
+        fed = self.ff(torch.cat([normed_text, normed], dim=1))
+        split = text.shape[1]
+        return hidden + gate * fed[:, split:], text + text_gate * fed[:, :split], streams
+
+
+@dataclass(frozen=True)
+class CueFusionOutput:
+    """Prediction and, when asked for, hidden video tokens."""
+
+    velocity: Float[Tensor, "b lf c lh lw"]
+    features: Float[Tensor, "b n d"] | None
+    """Video tokens after block D, the residual stream itself."""
+
+
+class CueFusionTransformer(CogVideoXTransformer3DModel):
+    """CogVideoX's image-to-video transformer with CueFusion blocks; with zero init equal to it bit for bit."""
+
+    _no_split_modules = ["CueFusionBlock", "CogVideoXPatchEmbed"]  # noqa: RUF012  # diffusers' own declaration
+
+    @register_to_config
+    def __init__(
+        self,
+        num_attention_heads: int = 4,
+        attention_head_dim: int = 64,
+        in_channels: int = 256,
+        out_channels: int = 128,
+        num_layers: int = 6,
+        patch_size: int = 1,
+        patch_size_t: int | None = None,
+        patch_bias: bool = True,
+        time_embed_dim: int = 256,
+        text_embed_dim: int = 32,
+        max_text_seq_length: int = 2,
+        ofs_embed_dim: int | None = None,
+        use_rotary_positional_embeddings: bool = True,
+        cue_init: CueInit = "zero",
+    ) -> None:
+        super().__init__(
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_layers=num_layers,
+            patch_size=patch_size,
+            patch_size_t=patch_size_t,
+            patch_bias=patch_bias,
+            time_embed_dim=time_embed_dim,
+            text_embed_dim=text_embed_dim,
+            max_text_seq_length=max_text_seq_length,
+            ofs_embed_dim=ofs_embed_dim,
+            use_rotary_positional_embeddings=use_rotary_positional_embeddings,
+        )
+        width = num_attention_heads * attention_head_dim
+        self.pose_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
+        self.face_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
+        self.transformer_blocks = nn.ModuleList(
+            CueFusionBlock(width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init)
+            for _ in range(num_layers)
+        )
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent; the input has twice as many."""
+        return int(self.config.out_channels)
+
+    @torch.no_grad()
+    def start_cues_from_base(self) -> None:
+        """Nothing; the cue embeddings read latents as the base reads noisy latents, and ignore the mask at first."""
+        weight = self.patch_embed.proj.weight
+        channels, (p_t, p, _) = self.latent_channels, self.pose_embed.patch
+        if weight.ndim == 2:
+            weight = weight.unflatten(1, (-1, p_t, p, p))
+        volume = weight.view(weight.shape[0], -1, p_t, p, p)[:, :channels]
+        for embed in (self.pose_embed, self.face_embed):
+            nn.init.zeros_(embed.proj.weight)
+            embed.proj.weight[:, :channels].copy_(volume)
+            nn.init.zeros_(embed.proj.bias)
+
+    def _streams(self, cues: CueLatents) -> Streams:
+        _, _, _, lh, lw = cues.pose.shape
+        p_t, p, _ = self.pose_embed.patch
+        cells = (lh // p) * (lw // p)
+
+        def spread(present: Bool[Tensor, "b lf"]) -> Float[Tensor, "b n 1"]:
+            frames = present.unflatten(1, (-1, p_t)).any(dim=2)
+            return frames.repeat_interleave(cells, dim=1).unsqueeze(-1).to(cues.pose.dtype)
+
+        return Streams(
+            CueStream(self.pose_embed(cues.pose, cues.body_mask), spread(cues.pose_present)),
+            CueStream(self.face_embed(cues.face, cues.face_mask), spread(cues.face_present)),
+        )
+
+    def _time_embedding(self, timestep: Int[Tensor, " b"], dtype: torch.dtype) -> Float[Tensor, "b e"]:
+        embedding: Tensor = self.time_embedding(self.time_proj(timestep).to(dtype))
+        if self.ofs_embedding is not None:
+            offset = torch.full_like(timestep, 2)  # the value CogVideoX1.5's own pipeline passes
+            embedding = embedding + self.ofs_embedding(self.ofs_proj(offset).to(dtype))
+        return embedding
+
+    def rotary(self, lf: int, lh: int, lw: int, device: torch.device) -> Rotary | None:
+        """Rotary positions of a latent grid, as CogVideoX's own pipelines make them."""
+        if not self.config.use_rotary_positional_embeddings:
+            return None
+        p_t, p, _ = self.pose_embed.patch
+        grid = (lh // p, lw // p)
+        if self.config.patch_size_t is None:
+            crops, kind, largest = ((0, 0), grid), "linspace", None
+        else:
+            crops, kind, largest = None, "slice", (self.config.sample_height // p, self.config.sample_width // p)
+        cos, sin = get_3d_rotary_pos_embed(
+            self.config.attention_head_dim, crops, grid, lf // p_t, grid_type=kind, max_size=largest, device=device
+        )
+        return cos, sin
+
+    def _start(
+        self,
+        noisy_latents: Tensor,
+        reference_latents: Tensor,
+        text: Tensor,
+        timestep: Tensor,
+        cues: CueLatents | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Rotary | None, Streams | None]:
+        """Video tokens, text tokens, time embedding, positions and cue streams before the first block."""
+        padding = -noisy_latents.shape[1] % self.pose_embed.patch[0]
+        stacked = _pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
+        tokens = self.embedding_dropout(self.patch_embed(text, stacked))
+        temb = self._time_embedding(timestep, noisy_latents.dtype)
+        rotary = self.rotary(stacked.shape[1], *stacked.shape[-2:], device=stacked.device)
+        streams = None if cues is None else self._streams(cues.padded(padding))
+        split = text.shape[1]
+        return tokens[:, split:], tokens[:, :split], temb, rotary, streams
+
+    def _unpatchify(self, tokens: Float[Tensor, "b n o"], shape: torch.Size) -> Float[Tensor, "b lf c lh lw"]:
+        b, lf, _, lh, lw = shape
+        p_t, p, _ = self.pose_embed.patch
+        order = (-1, p, p) if self.config.patch_size_t is None else (-1, p_t, p, p)
+        cells = tokens.unflatten(2, order).unflatten(1, (-(-lf // p_t), lh // p, lw // p))
+        if self.config.patch_size_t is None:
+            return cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, lf, -1, lh, lw)
+        frames = cells.permute(0, 1, 5, 4, 2, 6, 3, 7).flatten(1, 2)
+        return frames.reshape(b, frames.shape[1], -1, lh, lw)[:, -lf:]
+
+    def forward(
+        self,
+        noisy_latents: Float[Tensor, "b lf c lh lw"],
+        reference_latents: Float[Tensor, "b lf c lh lw"],
+        text: Float[Tensor, "b m t"],
+        timestep: Int[Tensor, " b"],
+        cues: CueLatents | None,
+        features_after: int | None = None,
+    ) -> CueFusionOutput:
+        """Velocity of every latent frame and, with features_after=D, the video tokens after D blocks.
+
+        Without cues this is the base model. Latent frames are padded in front to a multiple of the temporal patch."""
+        hidden, text, temb, rotary, streams = self._start(noisy_latents, reference_latents, text, timestep, cues)
+        features = None
+        for done, block in enumerate(self.transformer_blocks, start=1):
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                hidden, text, streams = self._gradient_checkpointing_func(block, hidden, text, temb, rotary, streams)
+            else:
+                hidden, text, streams = block(hidden, text, temb, rotary, streams)
+            if done == features_after:
+                features = hidden
+        out = self.proj_out(self.norm_out(self.norm_final(hidden), temb=temb))
+        return CueFusionOutput(self._unpatchify(out, noisy_latents.shape), features)
+
+    @torch.no_grad()
+    def features(
+        self,
+        noisy_latents: Float[Tensor, "b lf c lh lw"],
+        reference_latents: Float[Tensor, "b lf c lh lw"],
+        text: Float[Tensor, "b m t"],
+        timestep: Int[Tensor, " b"],
+        cues: CueLatents | None,
+        after: int,
+    ) -> Float[Tensor, "b n d"]:
+        """The video tokens after `after` blocks, without gradient; the blocks behind are not run."""
+        hidden, text, temb, rotary, streams = self._start(noisy_latents, reference_latents, text, timestep, cues)
+        for block in self.transformer_blocks[:after]:
+            hidden, text, streams = block(hidden, text, temb, rotary, streams)
+        return hidden

@@ -1,0 +1,87 @@
+"""Models and codecs from a spec: the embedded base, random weights, or a directory in diffusers' layout."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from directanimator.errors import UserError
+from directanimator.model.codec import PatchCodec
+from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.spec import ModelSpec
+
+EMBEDDED_DIRECTORY = Path(__file__).resolve().parent / "embedded"
+"""Holds `codec/` and `transformer/` in diffusers' layout, and the model card."""
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
+    """A transformer of the spec's shape with random weights, its cue parameters initialised as the spec says."""
+    model = CueFusionTransformer(
+        num_attention_heads=spec.num_heads,
+        attention_head_dim=spec.head_dim,
+        in_channels=2 * spec.latent_channels,
+        out_channels=spec.latent_channels,
+        num_layers=spec.num_layers,
+        patch_size=spec.patch_size,
+        patch_size_t=spec.patch_size_t,
+        patch_bias=spec.patch_size_t is None,
+        time_embed_dim=spec.time_embed_dim,
+        text_embed_dim=spec.text_embed_dim,
+        max_text_seq_length=spec.max_text_tokens,
+        ofs_embed_dim=spec.ofs_embed_dim,
+        cue_init=spec.cue_init,
+    )
+    model.start_cues_from_base()
+    return model
+
+
+def load_base(model: CueFusionTransformer, directory: Path) -> None:
+    """Nothing; puts a base checkpoint's weights into the model and leaves exactly the cue parameters as they are.
+
+    Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
+    weights: dict[str, torch.Tensor] = {}
+    for path in _weight_files(directory):
+        try:
+            weights |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"weights {path} cannot be read ({error})") from error
+    weights = {name: tensor.float() for name, tensor in weights.items() if not _is_cue(name)}
+    expected = {name: value.shape for name, value in model.state_dict().items() if not _is_cue(name)}
+    found = {name: value.shape for name, value in weights.items()}
+    if expected != found:
+        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise UserError(f"{directory} is of another architecture: {len(odd)} tensors differ, the first is {odd[0]}")
+    model.load_state_dict(weights, strict=False)
+    model.start_cues_from_base()
+
+
+def _is_cue(name: str) -> bool:
+    return any(part in name for part in CUE_PARAMETERS)
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    index = directory / f"{_WEIGHTS}.index.json"
+    names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {_WEIGHTS}
+    files = [directory / name for name in sorted(names)]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise UserError(f"no weights at {missing[0]}; give a directory in diffusers' layout, or model.base=embedded")
+    return files
+
+
+def make_transformer(spec: ModelSpec) -> CueFusionTransformer:
+    """The transformer a training starts from."""
+    model = build_transformer(spec)
+    if spec.base != "random":
+        directory = EMBEDDED_DIRECTORY if spec.base == "embedded" else Path(spec.base)
+        load_base(model, directory / "transformer")
+    return model
+
+
+def load_codec() -> PatchCodec:
+    """The embedded codec, frozen."""
+    codec: PatchCodec = PatchCodec.from_pretrained(EMBEDDED_DIRECTORY / "codec", torch_dtype=torch.float32)
+    return codec.eval().requires_grad_(False)

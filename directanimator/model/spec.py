@@ -1,0 +1,43 @@
+"""The shape of the CueFusion transformer and where its weights come from. Imports nothing heavy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from directanimator.frozen import FrozenSpec
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ModelSpec(FrozenSpec):
+    """A CogVideoX image-to-video transformer with CueFusion blocks."""
+
+    base: str = "embedded"
+    """`embedded` (the shipped tiny base), `random` (no weights), or a directory in diffusers' layout."""
+    num_layers: Positive = 6
+    num_heads: Positive = 4
+    head_dim: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    latent_channels: Positive = 128
+    """Channels of the codec's latents; the transformer reads twice as many (noisy + reference)."""
+    patch_size: Positive = 1
+    patch_size_t: Positive | None = None
+    """Temporal patch of CogVideoX 1.5; None for 1.0."""
+    time_embed_dim: Positive = 256
+    text_embed_dim: Positive = 32
+    max_text_tokens: Positive = 2
+    ofs_embed_dim: Positive | None = None
+    """Only CogVideoX1.5-I2V has it."""
+    codec: Literal["embedded", "cogvideox"] = "embedded"
+    cue_init: Literal["zero", "default"] = "zero"
+    """zero: equal to the base at the first step. default: the library's own initialisation."""
+
+    @property
+    def width(self) -> int:
+        """Token width."""
+        return self.num_heads * self.head_dim
+
+    @model_validator(mode="after")
+    def _temporal_patch_is_square_with_linear_embedding(self) -> "ModelSpec":
+        if self.base == "embedded" and self.codec != "embedded":
+            raise ValueError("base=embedded was trained on codec=embedded; use base=random or a directory")
+        return self

@@ -1,0 +1,91 @@
+"""A batch of the denoising objective, every random draw of it a function of (seed, sample number) alone.
+
+So a resumed training, and one over another number of processes, sees the same data, noise and timesteps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from directanimator.model.cue_fusion import CueFusionOutput, CueLatents
+from directanimator.objective.denoising import add_noise, denoising_loss, signal_and_noise_rates, velocity_target
+from directanimator.training.loop import Losses
+
+
+class Draw(NamedTuple):
+    """The random numbers of one sample."""
+
+    rng: np.random.Generator
+    """For choices: which item, which reference, drop the cues or not."""
+    noise_seed: int
+
+
+def draw_for(seed: int, stage: int, sample: int) -> Draw:
+    """The draw of sample number `sample` of a stage."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, stage, sample]))
+    return Draw(rng, int(rng.integers(2**62)))
+
+
+def samples_of(step: int, global_batch_size: int, rank: int, world: int) -> range:
+    """Numbers of the samples that process `rank` of `world` takes in step `step`; together they are the global batch.
+
+    Raises: ValueError unless the batch divides evenly."""
+    if global_batch_size % world:
+        raise ValueError(f"global batch {global_batch_size} does not divide over {world} processes")
+    device = global_batch_size // world
+    start = step * global_batch_size + rank * device
+    return range(start, start + device)
+
+
+def gaussian_noise(draws: Sequence[Draw], shape: tuple[int, ...]) -> Float[Tensor, "b *s"]:
+    """Standard normal noise, one generator per sample."""
+    made = [torch.randn(shape, generator=torch.Generator().manual_seed(draw.noise_seed)) for draw in draws]
+    return torch.stack(made)
+
+
+@dataclass(frozen=True)
+class DenoisingBatch:
+    """Clean latents, what they are noised with, and what the model is told."""
+
+    latents: Float[Tensor, "b lf c lh lw"]
+    reference_latents: Float[Tensor, "b lf c lh lw"]
+    """The reference on every latent frame. Deviation: CogVideoX puts its image on the first frame alone, which it then
+    reproduces; here the reference shows another pose than any frame of the clip."""
+    text: Float[Tensor, "b m t"]
+    noise: Float[Tensor, "b lf c lh lw"]
+    timestep: Int[Tensor, " b"]
+    cues: CueLatents | None
+    teacher_cues: CueLatents | None = None
+    """What the frozen same-ID teacher is told: the target's own cues."""
+
+
+class NoisedBatch(NamedTuple):
+    """A batch after noising: the model's input and its target."""
+
+    noisy_latents: Float[Tensor, "b lf c lh lw"]
+    velocity: Float[Tensor, "b lf c lh lw"]
+
+
+def noised(batch: DenoisingBatch, alphas_cumprod: Float[Tensor, " t"]) -> NoisedBatch:
+    """Noisy latents and the velocity that undoes the noise."""
+    rates = signal_and_noise_rates(alphas_cumprod, batch.timestep, batch.latents.ndim)
+    return NoisedBatch(
+        add_noise(batch.latents, batch.noise, rates), velocity_target(batch.latents, batch.noise, rates)
+    )
+
+
+def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Module, DenoisingBatch], Losses]:
+    """The objective of pretraining and of the same-ID stage: L_denoise."""
+
+    def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
+        pair = noised(batch, alphas_cumprod)
+        output: CueFusionOutput = model(
+            pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep, batch.cues
+        )
+        return {"loss": denoising_loss(output.velocity, pair.velocity)}
+
+    return objective

@@ -1,0 +1,108 @@
+"""Items as the transformer trains on them: latents of the target and of every cue, made once and kept on disk.
+
+One pool serves all ablations of the cues, since whether a cue is enabled is decided when a batch is put together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, UInt8
+
+from directanimator.cues.location import align, identity_alignment
+from directanimator.cues.spec import CueSpec
+from directanimator.cues.triplet import DrivingCues, driving_cues
+from directanimator.data.items import AnimationItem
+from directanimator.model.codec import GROUP, PATCH, VideoCodec, to_video
+from directanimator.model.cue_fusion import CueLatents
+
+
+def grouped_any(present: Bool[np.ndarray, " f"]) -> Bool[np.ndarray, " lf"]:
+    """Whether any frame of a latent frame is present: the first frame alone, then groups of four."""
+    return np.concatenate([present[:1], present[1:].reshape(-1, GROUP).any(axis=1)])
+
+
+def grid_mask(mask: UInt8[np.ndarray, "f h w"], patch: int = PATCH) -> Float[np.ndarray, "lf 1 lh lw"]:
+    """A mask on the latent grid, in [0, 1]: averaged over the same pixels and frames that a latent holds."""
+    f, h, w = mask.shape
+    cells = mask.reshape(f, h // patch, patch, w // patch, patch).mean(axis=(2, 4), dtype=np.float32) / 255
+    groups = cells[1:].reshape(-1, GROUP, *cells.shape[1:]).mean(axis=1)
+    return np.concatenate([cells[:1], groups])[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class CueArrays:
+    """Driving cues of one clip on the latent grid, as they lie on disk; the fields of `CueLatents` without a batch."""
+
+    pose: Float16[np.ndarray, "lf c lh lw"]
+    face: Float16[np.ndarray, "lf c lh lw"]
+    masks: Float16[np.ndarray, "lf 2 lh lw"]
+    """Body, then face."""
+    present: Bool[np.ndarray, "lf 2"]
+    """Pose cue, then face cue."""
+
+
+@torch.no_grad()
+def encode_frames(frames: UInt8[np.ndarray, "f h w 3"], codec: VideoCodec) -> Float16[np.ndarray, "lf c lh lw"]:
+    """Latents of one clip."""
+    return codec.encode(to_video(frames))[0].half().numpy()
+
+
+def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
+    """The cues' latents, zero where a cue is absent, and their masks on the latent grid."""
+    present = np.stack([grouped_any(cues.pose_present), grouped_any(cues.face_present)], axis=1)
+    gray = np.repeat(cues.pose_cue[..., None], 3, axis=-1)
+    pose, face = encode_frames(gray, codec), encode_frames(cues.face_cue, codec)
+    return CueArrays(
+        pose=pose * present[:, 0, None, None, None],
+        face=face * present[:, 1, None, None, None],
+        masks=np.concatenate([grid_mask(cues.body_location), grid_mask(cues.face_location)], axis=1).astype(np.float16),
+        present=present,
+    )
+
+
+def item_cues(item: AnimationItem, size: int, spec: CueSpec) -> tuple[DrivingCues, DrivingCues]:
+    """Cues of the same-ID setting (the target drives itself, nothing to align) and of the cross-ID setting."""
+    own = driving_cues(item.own_frames, item.own_track, identity_alignment(), size, spec)
+    cross = driving_cues(item.driving, item.driving_track, align(item.driving_track, item.reference_track), size, spec)
+    return own, cross
+
+
+def prepare(item: AnimationItem, codec: VideoCodec, size: int, spec: CueSpec) -> dict[str, np.ndarray]:
+    """The arrays of one item: latents, reference, and the cues of both settings."""
+    arrays = {"latents": encode_frames(item.target, codec), "reference": encode_frames(item.reference, codec)}
+    for setting, cues in zip(("own", "cross"), item_cues(item, size, spec), strict=True):
+        encoded = encode_cues(cues, codec)
+        arrays |= {f"{setting}_{name}": value for name, value in vars(encoded).items()}
+    return arrays
+
+
+def cue_arrays(item: dict[str, np.ndarray], index: int, setting: str) -> CueArrays:
+    """The cues of item `index` of a pool, in the setting `own` or `cross`."""
+    return CueArrays(**{name: item[f"{setting}_{name}"][index] for name in ("pose", "face", "masks", "present")})
+
+
+def without_disabled(cues: CueArrays, spec: CueSpec) -> CueArrays:
+    """The cues with every disabled one replaced by its null."""
+    pose, face = cues.pose * np.float16(spec.pose.enabled), cues.face * np.float16(spec.face.enabled)
+    present = cues.present & np.array([spec.pose.enabled, spec.face.enabled])
+    return CueArrays(pose, face, cues.masks * np.float16(spec.location.enabled), present)
+
+
+def null_arrays(like: CueArrays) -> CueArrays:
+    """Cues that tell nothing."""
+    return CueArrays(*(np.zeros_like(value) for value in vars(like).values()))
+
+
+def cue_latents(cues: list[CueArrays]) -> CueLatents:
+    """A batch of cues for the transformer."""
+    stacked = {name: torch.from_numpy(np.stack([getattr(c, name) for c in cues])) for name in vars(cues[0])}
+    masks, present = stacked["masks"].float(), stacked["present"]
+    masked = masks.flatten(3).amax(dim=3) > 0
+    return CueLatents(
+        pose=stacked["pose"].float(),
+        face=stacked["face"].float(),
+        body_mask=masks[:, :, :1],
+        face_mask=masks[:, :, 1:],
+        pose_present=present[:, :, 0] | masked[:, :, 0],
+        face_present=present[:, :, 1] | masked[:, :, 1],
+    )

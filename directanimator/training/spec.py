@@ -1,0 +1,54 @@
+"""How a model is trained: what the two stages share, and what each adds. Imports nothing heavy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from directanimator.frozen import FrozenSpec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class OptimSpec(FrozenSpec):
+    """AdamW and its schedule, for both stages."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-4
+    """Peak rate. Paper: 2e-5."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 30
+    decay_share: Share = 0.3
+    """Share of a stage's steps, at its end, over which the rate falls linearly to a tenth."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    global_batch_size: Annotated[int, Field(ge=1)] = 8
+    """Clips per step over all processes; the batch per device is derived."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    ema_decay: Share = 0.99
+    cue_dropout: Share = 0.1
+    """Chance that a clip is trained with null cues; feeds guidance over cues."""
+
+
+class SameIdSpec(FrozenSpec):
+    """First stage: reference and driving video from one clip."""
+
+    steps: Annotated[int, Field(ge=1)] = 1000
+
+
+class CrossIdSpec(FrozenSpec):
+    """Second stage: the driving cues show another person."""
+
+    steps: Annotated[int, Field(ge=1)] = 1000
+    same_id_share: Share = 0.5
+    """Share of same-ID pairs mixed in."""
+    init: Literal["teacher", "base"] = "teacher"
+    """Where the student starts. The paper says `a new model`; the notes on it call stage one pre-training."""
+
+
+class Same2XSpec(FrozenSpec):
+    """Alignment of the cross-ID student to the frozen same-ID teacher (paper, L_S2X)."""
+
+    enabled: bool = True
+    weight: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """lambda. Paper: 0.5."""
+    block: Annotated[int, Field(ge=1)] = 2
+    """D: tokens are compared after this many blocks. Paper: 10 of 42."""

@@ -1,0 +1,116 @@
+"""The two stages of Same2X: same-ID training, then cross-ID training aligned to the frozen same-ID model.
+
+Batches are functions of (seed, stage, sample number); objectives are functions of (model, batch)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from directanimator.cues.spec import CueSpec
+from directanimator.model.cue_fusion import CueFusionOutput, CueFusionTransformer
+from directanimator.model.spec import ModelSpec
+from directanimator.objective.denoising import denoising_loss
+from directanimator.objective.same2x import s2x_loss
+from directanimator.training.batch import (
+    DenoisingBatch,
+    Draw,
+    denoising_objective,
+    draw_for,
+    gaussian_noise,
+    noised,
+    samples_of,
+)
+from directanimator.training.loop import Losses
+from directanimator.training.prepared import CueArrays, cue_arrays, cue_latents, null_arrays, without_disabled
+from directanimator.training.spec import OptimSpec, Same2XSpec
+
+SAME_ID, CROSS_ID = 1, 2
+"""Codes of the stages in the seeds of their random draws."""
+NUM_TIMESTEPS = 1000
+_FIRST_LATENT_SHARE = 0.2
+"""Share of clips whose reference is their own first frame rather than a frame outside the clip."""
+
+Objective = Callable[[nn.Module, DenoisingBatch], Losses]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSource:
+    """Everything that batches are made of, beside the step's number."""
+
+    pool: dict[str, np.ndarray]
+    cues: CueSpec
+    model: ModelSpec
+    optim: OptimSpec
+    seed: int
+    stage: int
+    same_id_share: float
+    """Share of samples that are driven by their own clip; 1 in the same-ID stage."""
+    rank: int = 0
+    world: int = 1
+
+    def batch_at(self, step: int) -> DenoisingBatch:
+        """This process's share of the global batch of a step."""
+        numbers = samples_of(step, self.optim.global_batch_size, self.rank, self.world)
+        draws = [draw_for(self.seed, self.stage, number) for number in numbers]
+        items = [int(draw.rng.integers(len(self.pool["latents"]))) for draw in draws]
+        told = [self._cues_told(item, draw) for item, draw in zip(items, draws, strict=True)]
+        latents = torch.from_numpy(self.pool["latents"][items]).float()
+        return DenoisingBatch(
+            latents=latents,
+            reference_latents=self._references(items, latents, draws),
+            text=null_text(len(items), self.model),
+            noise=gaussian_noise(draws, tuple(latents.shape[1:])),
+            timestep=torch.tensor([int(draw.rng.integers(NUM_TIMESTEPS)) for draw in draws]),
+            cues=cue_latents(told),
+            teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
+        )
+
+    def _own_cues(self, item: int) -> CueArrays:
+        return without_disabled(cue_arrays(self.pool, item, "own"), self.cues)
+
+    def _cues_told(self, item: int, draw: Draw) -> CueArrays:
+        own = draw.rng.random() < self.same_id_share
+        cues = self._own_cues(item) if own else without_disabled(cue_arrays(self.pool, item, "cross"), self.cues)
+        return null_arrays(cues) if draw.rng.random() < self.optim.cue_dropout else cues
+
+    def _references(
+        self, items: list[int], latents: Float[Tensor, "b lf c lh lw"], draws: list[Draw]
+    ) -> Float[Tensor, "b lf c lh lw"]:
+        stored = torch.from_numpy(self.pool["reference"][items]).float()
+        first = torch.tensor([draw.rng.random() < _FIRST_LATENT_SHARE for draw in draws]).view(-1, 1, 1, 1, 1)
+        return torch.where(first, latents[:, :1], stored).expand_as(latents)
+
+
+def null_text(count: int, spec: ModelSpec) -> Float[Tensor, "b m t"]:
+    """The text tokens of an empty prompt; the embedded model knows no other."""
+    return torch.zeros(count, spec.max_text_tokens, spec.text_embed_dim)
+
+
+def same_id_objective(alphas_cumprod: Float[Tensor, " t"]) -> Objective:
+    """L_denoise of the same-ID stage."""
+    return denoising_objective(alphas_cumprod)
+
+
+def cross_id_objective(
+    alphas_cumprod: Float[Tensor, " t"], teacher: CueFusionTransformer, spec: Same2XSpec
+) -> Objective:
+    """L = L_denoise + weight * L_S2X on the same noisy latents, noise, timestep and reference.
+
+    The teacher sees the target's own cues, the student those of the driving person.
+    Source: Beyond Skeletons, Same2X. Deviation: none known; the teacher's cues are inferred."""
+
+    def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
+        pair = noised(batch, alphas_cumprod)
+        told = (pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep)
+        output: CueFusionOutput = model(*told, batch.cues, features_after=spec.block if spec.enabled else None)
+        denoising = denoising_loss(output.velocity, pair.velocity)
+        if output.features is None:
+            return {"loss": denoising, "denoising": denoising}
+        alignment = s2x_loss(output.features, teacher.features(*told, batch.teacher_cues, after=spec.block))
+        return {"loss": denoising + spec.weight * alignment, "denoising": denoising, "s2x": alignment}
+
+    return objective

@@ -1,0 +1,281 @@
+"""Files <-> frames: videos through FFmpeg, stills through Pillow. Knows nothing of people, cues or models."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from directanimator.errors import UserError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from PIL import Image
+
+MAX_IMAGE_PIXELS = 100_000_000
+"""Larger stills are refused before they are decoded: a few kB of PNG can unpack to many GB."""
+
+MAX_VIDEO_BYTES = 8 * 2**30
+"""Most bytes of decoded frames held at once; more needs `max_frames`."""
+
+_TICK = Fraction(1, 1000)
+_RATE_IF_UNKNOWN = Fraction(25)
+_CRF = "12"
+
+
+@dataclass(frozen=True)
+class Video:
+    """Upright RGB frames at a constant rate."""
+
+    frames: UInt8[np.ndarray, "f h w 3"]
+    fps: float
+
+
+@dataclass(frozen=True)
+class _Still:
+    """One decoded picture and until when it is shown, in seconds."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    end: Fraction
+
+
+def read_video(path: Path | str, max_frames: int | None = None, fps: float | None = None) -> Video:
+    """The frames of a video, 0..255 RGB, upright, at `fps` frames per second (the file's mean rate by default).
+
+    Output frame k is the one on the screen at time k / fps, so a variable frame rate becomes constant and motion
+    keeps its speed. All frames stay in memory: give `max_frames` for long files.
+
+    Raises: UserError if the file is missing, is no video, is cut short or has no frames."""
+    path = Path(path)
+    _check_wanted(max_frames, fps)
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        rate = _rational(fps) if fps is not None else stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
+        frames: list[UInt8[np.ndarray, "h w 3"]] = []
+        for frame in _resampled(_stills(container, stream, path), rate):
+            frames.append(frame)
+            if frame.nbytes * len(frames) > MAX_VIDEO_BYTES:
+                raise UserError(f"{path}: the frames fill more than {MAX_VIDEO_BYTES >> 30} GiB; give max_frames")
+            if len(frames) == max_frames:
+                break
+    if not frames:
+        raise UserError(f"{path}: the video has no frames")
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise UserError(f"{path}: the size of the frames changes within the video; want one size")
+    return Video(np.stack(frames), float(rate))
+
+
+def write_video(path: Path | str, frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> None:
+    """Writes an H.264 yuv420p .mp4 that browsers play. It appears under its name only when it is whole.
+
+    yuv420p needs even sides: an odd side grows by one, repeating the last row or column.
+
+    Raises: UserError if there are no frames, the rate is not positive, or the file cannot be written."""
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise UserError(f"{path}: a video is written as .mp4, not as {path.suffix or 'a name without a suffix'!r}")
+    if 0 in frames.shape:
+        raise UserError(f"{path}: nothing to write, the frames have the shape {frames.shape}")
+    _check_wanted(None, fps)
+    import av
+
+    try:
+        with _replacing(path) as partial, av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
+            _encode(container, _even(frames), _rational(fps))
+    except (OSError, av.error.FFmpegError) as error:
+        raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
+
+
+def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a still, 0..255 RGB, upright. Transparency is laid on white; gray becomes RGB; 16 bit becomes 8.
+
+    White is what image viewers show behind a cut-out person. Of an animation, the first picture.
+
+    Raises: UserError if the file is missing, is no image, is damaged or is larger than `MAX_IMAGE_PIXELS`."""
+    from PIL import Image, ImageOps
+
+    path = _existing_file(Path(path))
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise UserError(f"{path}: {image.width}x{image.height} is too large; want <= {MAX_IMAGE_PIXELS} pixels")
+            return np.asarray(_on_white(_to_8_bit(ImageOps.exif_transpose(image))))
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: not a readable image: {_reason(error)}") from error
+
+
+def fit_square(frames: UInt8[np.ndarray, "f h w 3"], size: int) -> UInt8[np.ndarray, "f s s 3"]:
+    """The largest central square of each frame, 0..255, at `size` pixels a side.
+
+    Shrinking averages areas, so it neither aliases nor shifts the mean; enlarging is bilinear."""
+    import cv2
+
+    side = min(frames.shape[1:3])
+    top, left = (frames.shape[1] - side) // 2, (frames.shape[2] - side) // 2
+    square = frames[:, top : top + side, left : left + side]
+    method = cv2.INTER_AREA if size <= side else cv2.INTER_LINEAR
+    resized = np.empty((len(frames), size, size, 3), np.uint8)
+    for target, frame in zip(resized, square, strict=True):
+        target[:] = cv2.resize(frame, (size, size), interpolation=method)
+    return resized
+
+
+def _check_wanted(max_frames: int | None, fps: float | None) -> None:
+    if max_frames is not None and max_frames < 1:
+        raise UserError(f"max_frames={max_frames}: want at least 1")
+    if fps is not None and not 0.01 <= fps <= 1000:
+        raise UserError(f"fps={fps}: want 0.01..1000 frames per second")
+
+
+def _rational(fps: float) -> Fraction:
+    """The rate as the simple fraction that was meant: 29.97002997... is 30000/1001."""
+    return Fraction(fps).limit_denominator(1_000_000 if fps < 1 else 1001)
+
+
+def _existing_file(path: Path) -> Path:
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory, want a file")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    return path
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, without the file's name, in one line."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["InputContainer"]:
+    """The container, with every error of FFmpeg said in one line. Nothing but this file can be read through it."""
+    import av
+
+    _existing_file(path)
+    try:
+        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}) as container:
+            yield container
+    except (OSError, av.error.FFmpegError) as error:
+        raise UserError(f"{path}: not a readable video (another format, or cut short): {_reason(error)}") from error
+
+
+def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
+    kind = container.format.name
+    if not container.streams.video or kind == "tty":
+        raise UserError(f"{path}: the file has no video stream")
+    if kind.endswith("_pipe") or kind == "image2":
+        raise UserError(f"{path}: is a still image, want a video")
+    return container.streams.video[0]
+
+
+def _whole_packets(container: "InputContainer", stream: "VideoStream", path: Path) -> Iterator["Packet[VideoStream]"]:
+    """The packets of the stream. A damaged one, or an index that points beyond the end of the file, is an error."""
+    promised = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    if promised > path.stat().st_size:
+        raise UserError(f"{path}: the video is cut short: {path.stat().st_size} of at least {promised} bytes are there")
+    for number, packet in enumerate(container.demux(stream)):
+        if packet.is_corrupt:
+            raise UserError(f"{path}: the video is damaged or cut short at packet {number}")
+        yield packet
+
+
+def _stills(container: "InputContainer", stream: "VideoStream", path: Path) -> Iterator[_Still]:
+    """Decoded frames, the first at time 0. A frame lasts until the next one; the last lasts as long as it says."""
+    rate = stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
+    base = stream.time_base or 1 / rate
+    frames = (frame for packet in _whole_packets(container, stream, path) for frame in packet.decode())
+    first: Fraction | None = None
+    previous: tuple[VideoFrame, Fraction] | None = None
+    for index, frame in enumerate(frames):
+        stamp = index / rate if frame.pts is None else frame.pts * base
+        first = stamp if first is None else first
+        if previous is not None:
+            yield _Still(_upright(previous[0]), stamp - first)
+        previous = frame, stamp - first
+    if previous is not None:
+        frame, start = previous
+        lasts = frame.duration * base if frame.duration else 1 / rate
+        yield _Still(_upright(frame), start + max(lasts, 2 * _TICK))
+
+
+def _resampled(stills: Iterator[_Still], rate: Fraction) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """For k = 0, 1, ... the picture shown at k / rate. Stamps may be rounded (Matroska: to 1 ms), hence the tick."""
+    k = 0
+    for still in stills:
+        while k / rate < still.end - _TICK:
+            yield still.pixels
+            k += 1
+
+
+def _upright(frame: "VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels, turned as the file's display matrix says (phones store their videos lying on the side)."""
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, k=round(frame.rotation / 90) % 4))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, of the same suffix; renamed to `path` on success, deleted on failure."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _even(frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f h2 w2 3"]:
+    _, height, width, _ = frames.shape
+    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _encode(container: "OutputContainer", frames: UInt8[np.ndarray, "f h w 3"], rate: Fraction) -> None:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
+    stream.height, stream.width = frames.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.colorspace = Colorspace.ITU601
+    stream.codec_context.color_range = ColorRange.MPEG
+    for pixels in frames:
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+    container.mux(stream.encode(None))
+
+
+def _to_8_bit(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    samples = np.asarray(image, np.float64)
+    full = 65535.0 if image.mode.startswith("I") else max(float(samples.max()), 1.0)
+    return Image.fromarray((samples.clip(0, full) / full * 255).round().astype(np.uint8))
+
+
+def _on_white(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    cut_out = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", cut_out.size, "white"), cut_out).convert("RGB")

@@ -1,0 +1,383 @@
+"""What a run leaves behind: a directory that tells its whole story without any server."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from directanimator.atomic import atomic_write, explained, settle, write_json
+from directanimator.errors import UserError
+from directanimator.frozen import FrozenSpec
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+_METRIC_NAME = re.compile(r"(?!.*(^|/)\.{0,2}(/|$))[\w\-./ :]{1,250}", re.ASCII)
+_RUN_NAME = re.compile(r"[A-Za-z0-9][\w.,=+-]{0,199}", re.ASCII)
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def mlruns_root() -> Path:
+    """The absolute directory of everything that runs leave: $DIRECTANIMATOR_RUNS, else `mlruns` in the project root.
+
+    Never depends on the working directory, unless the variable itself is relative."""
+    chosen = os.environ.get("DIRECTANIMATOR_RUNS")
+    return Path(chosen).expanduser().absolute() if chosen else Path(__file__).resolve().parent.parent / "mlruns"
+
+
+def runs_root() -> Path:
+    """The absolute directory that holds one directory per run."""
+    return mlruns_root() / "runs"
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """What was measured at one step: seconds since the epoch, and a number per metric name."""
+
+    step: int
+    time: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """The measurements of a run, one JSON object per line, appended as they happen.
+
+    Numbers come back exactly. NaN and the infinities, which JSON lacks and a diverged run must show, are kept as the
+    strings "nan", "inf" and "-inf". A last line without its newline is what a killed writer left: readers skip it,
+    the next append or truncation removes it."""
+
+    path: Path
+
+    def append(self, step: int, values: Mapping[str, float]) -> MetricRecord:
+        """The record that is now the file's last line, in the kernel's hands: a killed process does not lose it.
+
+        Raises: UserError for a negative step, an illegal metric name, a full disk or a closed target; the file then
+        holds what it held before."""
+        record = MetricRecord(_checked_step(step), time.time(), {_checked_name(k): float(values[k]) for k in values})
+        line = (json.dumps(_to_json(record), allow_nan=False) + "\n").encode()
+        with explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _append_whole(self.path, line)
+        return record
+
+    def read(self) -> list[MetricRecord]:
+        """Every whole record, in the order of writing; empty if there is no file.
+
+        Raises: UserError naming file and line where a line is not a record."""
+        return self.read_from(0)[0]
+
+    def read_from(self, offset: int) -> tuple[list[MetricRecord], int]:
+        """The whole records that start at byte `offset` or later, and the offset to read from next time.
+
+        Raises: UserError naming file and line where a line is not a record."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        return [_parsed(line, self.path, number) for number, line in enumerate(lines, 1)], offset + len(whole)
+
+    def truncate_after(self, step: int) -> None:
+        """Nothing; afterwards no record of a later step, and no torn last line, is left. The rest is kept bit by bit.
+
+        For going on from a checkpoint: what was measured after it will be measured again."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            whole = [line for line in file if line.endswith(b"\n")]
+        kept = [line for number, line in enumerate(whole, 1) if _parsed(line, self.path, number).step <= step]
+        atomic_write(self.path, b"".join(kept))
+
+
+class MirrorState(FrozenSpec):
+    """Where a tracking server keeps its copy of a run."""
+
+    run_id: str
+    model_id: str | None = None
+    model_digest: str | None = None
+    """Of the model directory that `model_id` holds whole; None while it is being sent."""
+
+
+class Record(FrozenSpec):
+    """What is known of a run beside its spec and its measurements."""
+
+    id: str
+    """Unique over all machines, so that a copy on a tracking server can be found again."""
+    name: str
+    experiment: str
+    status: Status
+    created: float
+    """Seconds since the epoch."""
+    tags: dict[str, str]
+    mirrors: dict[str, MirrorState] = Field(default_factory=dict)
+    """By tracking address, without credentials."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk: the truth, of which tracking servers hold copies."""
+
+    path: Path
+
+    @classmethod
+    def claim(
+        cls, runs: Path, name: str, *, spec: Mapping[str, object], tags: Mapping[str, str], experiment: str
+    ) -> "RunDirectory":
+        """The run `name`: made if it is new, gone on with if it has this very spec. Its status is then "running".
+
+        Raises: UserError for an illegal name, a directory that holds a run of another spec, or a closed target."""
+        if not _RUN_NAME.fullmatch(name):
+            raise UserError(f"run name {name!r} is not legal; use letters, digits and any of . , = + - _")
+        run = cls(runs.absolute() / name)
+        if not run.record_file.exists():
+            write_json(run.spec_file, dict(spec))
+            atomic_write(run.environment_file, environment().encode())
+            run._write(
+                Record(
+                    id=uuid.uuid4().hex,
+                    name=name,
+                    experiment=experiment,
+                    status="running",
+                    created=time.time(),
+                    tags=dict(tags),
+                )
+            )
+            return run
+        if run.spec() != json.loads(json.dumps(dict(spec))):
+            raise UserError(f"{run.path} holds a run of another spec; choose another name or remove it")
+        run.update(status="running", tags=tags)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """The run in `path`.
+
+        Raises: UserError if there is none, or its record is damaged."""
+        run = cls(path.absolute())
+        run.record()
+        return run
+
+    @property
+    def spec_file(self) -> Path:
+        """The resolved spec, JSON."""
+        return self.path / "spec.json"
+
+    @property
+    def record_file(self) -> Path:
+        """Status, tags and mirrors, JSON."""
+        return self.path / "record.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """Python and every installed package with its version, text."""
+        return self.path / "environment.txt"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """What the evaluation found, JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def media(self) -> Path:
+        """Videos and images, one directory per step: `media/step_000123/...`."""
+        return self.path / "media"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, a safetensors directory."""
+        return self._settled("model")
+
+    @property
+    def checkpoint(self) -> Path:
+        """What is needed to go on."""
+        return self._settled("checkpoint")
+
+    @property
+    def metrics(self) -> MetricsLog:
+        """What training measured."""
+        return MetricsLog(self.path / "metrics.jsonl")
+
+    @property
+    def system(self) -> MetricsLog:
+        """What the machine did meanwhile; the step counts samples."""
+        return MetricsLog(self.path / "system.jsonl")
+
+    @property
+    def status(self) -> Status:
+        """How the run stands; a run that was killed hard still says "running"."""
+        return self.record().status
+
+    def spec(self) -> dict[str, object]:
+        """The spec as JSON objects.
+
+        Raises: UserError if the file is missing or damaged."""
+        try:
+            found = json.loads(self.spec_file.read_bytes())
+        except (OSError, ValueError) as problem:
+            raise UserError(f"{self.spec_file} cannot be read: {problem}") from problem
+        if not isinstance(found, dict):
+            raise UserError(f"{self.spec_file} does not hold a spec")
+        return found
+
+    def record(self) -> Record:
+        """Status, tags and mirrors, as they stand on disk.
+
+        Raises: UserError if the file is missing or damaged."""
+        try:
+            return Record.model_validate_json(self.record_file.read_bytes())
+        except FileNotFoundError as problem:
+            raise UserError(f"{self.path} holds no run: record.json is missing") from problem
+        except (OSError, ValidationError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise UserError(f"{self.record_file} cannot be read: {reason}") from problem
+
+    def update(
+        self,
+        *,
+        status: Status | None = None,
+        tags: Mapping[str, str] | None = None,
+        mirrors: Mapping[str, MirrorState] | None = None,
+    ) -> Record:
+        """The record after the change; safe beside other threads and processes. Tags and mirrors add to those known."""
+        with locked(self.path / ".record.lock"):
+            old = self.record()
+            new = Record(
+                id=old.id,
+                name=old.name,
+                experiment=old.experiment,
+                created=old.created,
+                status=status or old.status,
+                tags={**old.tags, **(tags or {})},
+                mirrors={**old.mirrors, **(mirrors or {})},
+            )
+            self._write(new)
+        return new
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """A block in which no other process can train into this directory.
+
+        Raises: UserError if another one does."""
+        with locked(self.path / ".run.lock", wait=False):
+            yield
+
+    def _write(self, record: Record) -> None:
+        write_json(self.record_file, record.model_dump(mode="json"))
+
+    def _settled(self, name: str) -> Path:
+        settle(self.path / name)
+        return self.path / name
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """A block that one process and thread at a time is in; the lock of a killed process is free.
+
+    Raises: UserError if the lock file cannot be made, or if `wait` is false and another one holds it."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise UserError(f"{path.parent} is in use by another process") from problem
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a forked worker holds a copy of the file
+
+
+def environment() -> str:
+    """Python's version, then `name==version` of every installed package, sorted, a line each."""
+    packages = {
+        (d.metadata["Name"].lower(), d.version) for d in importlib.metadata.distributions() if d.metadata["Name"]
+    }
+    return "\n".join([f"python=={platform.python_version()}", *(f"{n}=={v}" for n, v in sorted(packages))]) + "\n"
+
+
+def commit_tags() -> dict[str, str]:
+    """`commit` and `dirty` ("true" or "false") of the source tree; both "unknown" outside a git work tree."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain")
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": "unknown", "dirty": "unknown"}
+    return {"commit": commit, "dirty": "true" if changes else "false"}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def _checked_step(step: int) -> int:
+    if isinstance(step, bool) or step != int(step) or step < 0:
+        raise UserError(f"step {step!r} is not legal; use a whole number from 0")
+    return int(step)
+
+
+def _checked_name(name: str) -> str:
+    if not _METRIC_NAME.fullmatch(name):
+        raise UserError(
+            f"metric name {name!r} is not legal; use letters, digits and any of _ - . / : and space, up to 250"
+        )
+    return name
+
+
+def _to_json(record: MetricRecord) -> dict[str, object]:
+    values = {name: value if math.isfinite(value) else str(value) for name, value in record.values.items()}
+    return {"step": record.step, "time": record.time, "values": values}
+
+
+def _parsed(line: bytes, path: Path, number: int) -> MetricRecord:
+    try:
+        found = json.loads(line)
+        values = {name: _NON_FINITE[v] if isinstance(v, str) else float(v) for name, v in found["values"].items()}
+        return MetricRecord(int(found["step"]), float(found["time"]), values)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise UserError(f"{path}, line {number}: not a record of measurements") from problem
+
+
+def _append_whole(path: Path, line: bytes) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        end = _end_of_whole_lines(descriptor)
+        os.ftruncate(descriptor, end)
+        _write_at(descriptor, line, end)
+    finally:
+        os.close(descriptor)
+
+
+def _write_at(descriptor: int, line: bytes, end: int) -> None:
+    written = 0
+    try:
+        while written < len(line):
+            written += os.pwrite(descriptor, line[written:], end + written)
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise
+
+
+def _end_of_whole_lines(descriptor: int) -> int:
+    end = os.fstat(descriptor).st_size
+    while end and os.pread(descriptor, 1, end - 1) != b"\n":
+        end -= 1
+    return end

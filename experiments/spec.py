@@ -1,0 +1,141 @@
+"""One experiment as one frozen value: composes the parts, refuses contradictions, names results by content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from directanimator.cues.spec import CueSpec
+from directanimator.data.spec import DataSpec
+from directanimator.frozen import FrozenSpec
+from directanimator.model.spec import ModelSpec
+from directanimator.objective.spec import SamplingSpec
+from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
+from experiments.edit import Leaf, leaves
+
+Stage = Literal["same_id", "cross_id"]
+Subset = Literal["self", "cross"]
+
+FINGERPRINT_DIGITS = 12
+CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16}
+"""Latent channels that each codec writes; the default model is made for the embedded codec."""
+SPATIAL_COMPRESSION = 8
+"""Pixels per latent cell, along each side, in both codecs."""
+UNREAD_BY_SAME_ID = ("cross_id.", "same2x.", "sampling.", "evaluation.")
+"""Groups that come into play only after the same-ID stage."""
+READ_BY_TRAINING = ("sampling.snr_shift_scale",)
+"""The noise schedule is trained on, not only sampled from."""
+
+
+class EvaluationSpec(FrozenSpec):
+    """What is measured after training; the number of clips is `data.num_test_clips`."""
+
+    subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("self", "cross")
+    """self: driven by the reference's own clip. cross: driven by another person."""
+    bootstrap_samples: Annotated[int, Field(ge=1)] = 2000
+    """Resamplings of the clips behind each interval."""
+
+    @model_validator(mode="after")
+    def _subsets_are_named_once(self) -> Self:
+        if len(set(self.subsets)) != len(self.subsets):
+            raise ValueError(f"subsets={','.join(self.subsets)} names a subset twice")
+        return self
+
+
+class ExperimentSpec(FrozenSpec):
+    """All that changes an experiment's numbers, and nothing else."""
+
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Root of all randomness. The bound is numpy's."""
+    data: DataSpec = DataSpec()
+    cues: CueSpec = CueSpec()
+    model: ModelSpec = ModelSpec()
+    optim: OptimSpec = OptimSpec()
+    same_id: SameIdSpec = SameIdSpec()
+    cross_id: CrossIdSpec = CrossIdSpec()
+    same2x: Same2XSpec = Same2XSpec()
+    sampling: SamplingSpec = SamplingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        contradictions = [*_model_contradictions(self), *_clip_contradictions(self)]
+        if contradictions:
+            raise ValueError(" | ".join(contradictions))
+        return self
+
+
+def _model_contradictions(spec: ExperimentSpec) -> list[str]:
+    model = spec.model
+    channels = CODEC_CHANNELS[model.codec]
+    latent_side = spec.data.size // SPATIAL_COMPRESSION
+    found: list[str] = []
+    if spec.same2x.enabled and spec.same2x.block > model.num_layers:
+        found.append(f"same2x.block={spec.same2x.block}: must be <= model.num_layers={model.num_layers}")
+    if model.latent_channels != channels:
+        given = f"model.latent_channels={model.latent_channels}"
+        found.append(f"{given}: must be {channels} with model.codec={model.codec}")
+    if latent_side % model.patch_size:
+        found.append(f"model.patch_size={model.patch_size}: must divide the latent side, {latent_side}")
+    return found
+
+
+def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
+    data = spec.data
+    found: list[str] = []
+    if spec.model.codec == "cogvideox" and data.latent_frames % 2 == 0:
+        given = f"data.latent_frames={data.latent_frames}"
+        found.append(f"{given}: must be odd with model.codec=cogvideox, which keeps 8k+1 frames")
+    if spec.cues.location.soften_cells > data.size:
+        found.append(f"cues.location.soften_cells={spec.cues.location.soften_cells}: must be <= data.size={data.size}")
+    return found
+
+
+def fingerprint(spec: FrozenSpec) -> str:
+    """12 hex digits that name the spec by its content; equal specs share them, whatever the order of fields.
+
+    Raises: TypeError if a value has no one spelling."""
+    return _digest(leaves(spec))
+
+
+def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
+    """12 hex digits that name a stage's trained weights.
+
+    The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
+    if stage == "cross_id":
+        return fingerprint(spec)
+    return _digest({path: value for path, value in leaves(spec).items() if _read_by_same_id(path)})
+
+
+def _read_by_same_id(path: str) -> bool:
+    return path in READ_BY_TRAINING or not path.startswith(UNREAD_BY_SAME_ID)
+
+
+def data_fingerprint(spec: ExperimentSpec) -> str:
+    """12 hex digits that name the clips and their cues; switching a cue off does not change what is cached."""
+    return _digest({path: value for path, value in leaves(spec).items() if _read_by_data(path)})
+
+
+def _read_by_data(path: str) -> bool:
+    return path.startswith(("data.", "cues.")) and not path.endswith(".enabled")
+
+
+def _digest(values: Mapping[str, Leaf]) -> str:
+    canonical = {path: _canonical(value) for path, value in values.items()}
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def _canonical(value: object) -> object:
+    """The value in its one JSON spelling; -0.0 is 0.0, as it equals it."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value + 0.0
+        case tuple():
+            return [_canonical(item) for item in value]
+        case _:
+            raise TypeError(f"a {type(value).__name__} has no canonical form: {value!r}")

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from directanimator.cues.low_pass import frequency_response, low_pass
+from tests.strategies import canvas_sides, cutoffs, filter_shapes, gray_images
+
+
+@given(gray_images(), cutoffs(), filter_shapes())
+def test_low_pass_keeps_the_mean(images, cutoff, shape):
+    filtered = low_pass(images, cutoff, shape)
+    np.testing.assert_allclose(filtered.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=1e-12)
+
+
+@given(st.floats(-300, 300), canvas_sides(), canvas_sides(), cutoffs(), filter_shapes())
+def test_low_pass_keeps_constants(level, height, width, cutoff, shape):
+    constant = np.full((1, height, width), level)
+    np.testing.assert_allclose(low_pass(constant, cutoff, shape), constant, atol=1e-10)
+
+
+@given(gray_images(frames=2), cutoffs(), filter_shapes(), st.floats(-3, 3))
+def test_low_pass_is_linear(images, cutoff, shape, weight):
+    first, second = low_pass(images, cutoff, shape)
+    mixed = low_pass(images[:1] + weight * images[1:], cutoff, shape)
+    np.testing.assert_allclose(mixed[0], first + weight * second, atol=1e-11)
+
+
+@given(gray_images(), cutoffs())
+def test_ideal_low_pass_is_idempotent(images, cutoff):
+    once = low_pass(images, cutoff, "ideal")
+    np.testing.assert_allclose(low_pass(once, cutoff, "ideal"), once, atol=1e-11)
+
+
+@given(gray_images(), cutoffs())
+def test_ideal_low_pass_splits_energy_at_the_cutoff(images, cutoff):
+    _, height, width = images.shape
+    cycles_down = np.fft.fftfreq(height) * min(height, width)
+    cycles_across = np.fft.fftfreq(width) * min(height, width)
+    radius = np.sqrt(cycles_down[:, None] ** 2 + cycles_across[None, :] ** 2)
+    before, after = np.fft.fft2(images), np.fft.fft2(low_pass(images, cutoff, "ideal"))
+    np.testing.assert_allclose(after[:, radius > cutoff + 1e-6], 0, atol=1e-10)
+    kept = radius < cutoff - 1e-6
+    np.testing.assert_allclose(after[:, kept], before[:, kept], atol=1e-10)
+
+
+@given(gray_images(), cutoffs(), filter_shapes(), st.integers(-50, 50), st.integers(-50, 50))
+def test_low_pass_commutes_with_circular_translation(images, cutoff, shape, down, across):
+    moved_first = low_pass(np.roll(images, (down, across), axis=(1, 2)), cutoff, shape)
+    moved_last = np.roll(low_pass(images, cutoff, shape), (down, across), axis=(1, 2))
+    np.testing.assert_allclose(moved_first, moved_last, atol=1e-11)
+
+
+@given(gray_images(), cutoffs(), filter_shapes())
+def test_low_pass_commutes_with_transposition(images, cutoff, shape):
+    transposed = low_pass(images.transpose(0, 2, 1), cutoff, shape)
+    np.testing.assert_allclose(transposed, low_pass(images, cutoff, shape).transpose(0, 2, 1), atol=1e-11)
+
+
+@given(gray_images(), cutoffs(), filter_shapes())
+def test_low_pass_adds_no_energy(images, cutoff, shape):
+    assert (low_pass(images, cutoff, shape) ** 2).sum() <= (images**2).sum() + 1e-9
+
+
+@given(gray_images(), cutoffs(), st.floats(1.1, 3), filter_shapes())
+def test_a_higher_cutoff_keeps_at_least_as_much_energy(images, cutoff, factor, shape):
+    low, high = low_pass(images, cutoff, shape), low_pass(images, cutoff * factor, shape)
+    assert (low**2).sum() <= (high**2).sum() + 1e-9
+
+
+@given(st.integers(1, 7), filter_shapes())
+def test_cutoff_means_the_same_at_any_resolution(cycles, shape):
+    def gain(side: int) -> float:
+        wave = np.cos(2 * np.pi * cycles * np.arange(side) / side)[None, None, :].repeat(side, axis=1)
+        return float((low_pass(wave, 5.0, shape) * wave).mean() / (wave * wave).mean())
+
+    assert gain(20) == pytest.approx(gain(56), abs=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "gain"), [("gaussian", np.exp(-0.5)), ("ideal", 1.0), ("butterworth", 0.5)])
+def test_response_at_the_cutoff(shape, gain):
+    assert frequency_response(32, 32, 6.0, shape)[0, 6] == pytest.approx(gain)
+
+
+@given(gray_images(), cutoffs(), filter_shapes())
+def test_low_pass_keeps_the_precision(images, cutoff, shape):
+    assert low_pass(images.astype(np.float32), cutoff, shape).dtype == np.float32

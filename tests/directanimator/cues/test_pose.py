@@ -1,0 +1,80 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from directanimator.cues.pose import MID_GRAY, pose_cue
+from directanimator.cues.spec import PoseCueSpec
+from tests.strategies import cutoffs, filter_shapes, frames_of, seeds, track_of, videos, walks
+
+SIDE = 40
+IDEAL_ALL = PoseCueSpec(filter_shape="ideal", cutoff=4096.0)
+
+
+def pose_specs():
+    return st.builds(PoseCueSpec, cutoff=cutoffs(), filter_shape=filter_shapes())
+
+
+def all_accepted(frames):
+    return np.ones(len(frames), np.bool_)
+
+
+@given(videos(), pose_specs(), seeds())
+def test_pose_cue_has_the_frames_of_the_video(video, spec, seed):
+    mask = np.random.default_rng(seed).integers(0, 256, video.shape[:3], np.uint8)
+    assert pose_cue(video, mask, all_accepted(video), spec).shape == video.shape[:3]
+
+
+@given(walks(), pose_specs(), seeds())
+def test_background_never_reaches_the_pose_cue(clip, spec, seed):
+    frames, mask = frames_of(clip, SIDE), track_of(clip, SIDE).mask
+    noise = np.random.default_rng(seed).integers(0, 256, frames.shape, np.uint8)
+    elsewhere = np.where(mask[..., None] == 0, noise, frames)
+    np.testing.assert_array_equal(
+        pose_cue(frames, mask, all_accepted(frames), spec), pose_cue(elsewhere, mask, all_accepted(frames), spec)
+    )
+
+
+@given(walks(), pose_specs(), st.integers(-60, 60), st.integers(-60, 60))
+def test_translating_the_input_moves_the_pose_cue_equally(clip, spec, down, across):
+    frames, mask = frames_of(clip, SIDE), track_of(clip, SIDE).mask
+    moved = pose_cue(
+        np.roll(frames, (down, across), axis=(1, 2)),
+        np.roll(mask, (down, across), axis=(1, 2)),
+        all_accepted(frames),
+        spec,
+    )
+    still = np.roll(pose_cue(frames, mask, all_accepted(frames), spec), (down, across), axis=(1, 2))
+    assert np.abs(moved.astype(int) - still).max() <= 1
+
+
+@given(videos(), pose_specs(), st.data())
+def test_rejected_frames_are_flat_and_others_untouched(video, spec, data):
+    mask = np.full(video.shape[:3], 255, np.uint8)
+    accepted = np.array(data.draw(st.lists(st.booleans(), min_size=len(video), max_size=len(video))), np.bool_)
+    cue = pose_cue(video, mask, accepted, spec)
+    assert (cue[~accepted] == MID_GRAY).all()
+    np.testing.assert_array_equal(cue[accepted], pose_cue(video, mask, all_accepted(video), spec)[accepted])
+
+
+@given(videos())
+def test_without_filter_and_mask_the_pose_cue_is_luma(video):
+    cue = pose_cue(video, np.full(video.shape[:3], 255, np.uint8), all_accepted(video), IDEAL_ALL)
+    red, green, blue = np.moveaxis(video.astype(float), -1, 0)
+    assert np.abs(cue - (0.299 * red + 0.587 * green + 0.114 * blue)).max() <= 0.51
+
+
+@given(walks(), st.integers(0, 255))
+def test_a_fifth_of_coverage_leaves_a_fifth_of_the_contrast(clip, level):
+    frames = np.full((len(clip), SIDE, SIDE, 3), level, np.uint8)
+    cue = pose_cue(frames, np.full(frames.shape[:3], 51, np.uint8), all_accepted(frames), IDEAL_ALL)
+    assert np.abs(cue - (MID_GRAY + (level - MID_GRAY) / 5)).max() <= 0.51
+
+
+def test_fine_stripes_vanish_and_a_broad_band_stays():
+    columns = np.arange(64)
+    stripes = np.where(columns % 2 == 0, 255, 0)
+    band = np.where((columns // 16) % 2 == 0, 220, 40)
+    frames = np.stack([stripes, band])[:, None, :, None].repeat(64, axis=1).repeat(3, axis=3).astype(np.uint8)
+    cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), PoseCueSpec())
+    assert np.ptp(cue[0]) <= 12
+    assert np.ptp(cue[1]) >= 150

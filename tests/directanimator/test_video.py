@@ -1,0 +1,328 @@
+"""Files <-> frames: what is written comes back; what is broken is refused in one line."""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from directanimator import video
+from directanimator.errors import UserError
+from directanimator.video import fit_square, read_image, read_video, write_video
+
+FPS = st.sampled_from([0.5, 1.0, 7.3, 8.0, 12.5, 23.976, 24000 / 1001, 25.0, 29.97, 30000 / 1001, 59.94, 60.0, 120.0])
+
+
+def smooth(num_frames: int, height: int, width: int, phase: float = 0.0) -> np.ndarray:
+    """Slow waves in space and time, other ones in each channel."""
+    f, y, x, c = np.meshgrid(*(np.arange(n) for n in (num_frames, height, width, 3)), indexing="ij")
+    return (127.5 + 100 * np.sin(phase + f / 9 + y / 17 + x / 23 + c)).astype(np.uint8)
+
+
+def brightness_steps(num_frames: int, step: int = 10) -> np.ndarray:
+    """Frame k is plain gray of value k * step: it can be told apart after compression."""
+    return np.repeat(np.arange(num_frames) * step, 32 * 32 * 3).reshape(num_frames, 32, 32, 3).astype(np.uint8)
+
+
+def frame_numbers(frames: np.ndarray, step: int = 10) -> list[int]:
+    return [round(value / step) for value in frames.mean(axis=(1, 2, 3))]
+
+
+def write_with_stamps(path: Path, frames: np.ndarray, stamps_ms: list[int]) -> None:
+    """A video whose frame k is shown from stamps_ms[k] on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, stamp in zip(frames, stamps_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def assert_one_line(caught: pytest.ExceptionInfo[UserError], path: Path) -> None:
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@given(st.integers(1, 9), st.integers(1, 20).map(lambda n: 2 * n), st.integers(1, 20).map(lambda n: 2 * n), FPS)
+def test_reading_back_keeps_count_size_and_fps(
+    tmp_path_factory: pytest.TempPathFactory, num_frames: int, height: int, width: int, fps: float
+) -> None:
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_video(path, smooth(num_frames, height, width), fps)
+    back = read_video(path)
+    assert back.frames.shape == (num_frames, height, width, 3)
+    assert back.fps == pytest.approx(fps, rel=1e-6)
+
+
+@given(st.floats(0, 6.28), st.integers(8, 40).map(lambda n: 2 * n))
+def test_smooth_content_survives_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, phase: float, width: int
+) -> None:
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    frames = smooth(4, 48, width, phase)
+    write_video(path, frames, 8.0)
+    squared_error = np.mean((read_video(path).frames.astype(float) - frames) ** 2)
+    assert 10 * np.log10(255**2 / max(squared_error, 1e-9)) > 30
+
+
+@pytest.mark.parametrize("color", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (30, 200, 120)])
+def test_colors_survive_the_round_trip(tmp_path: Path, color: tuple[int, int, int]) -> None:
+    write_video(tmp_path / "a.mp4", np.full((3, 32, 32, 3), color, np.uint8), 8.0)
+    assert np.abs(read_video(tmp_path / "a.mp4").frames.astype(int) - color).max() <= 4
+
+
+def test_odd_sides_grow_by_one_and_repeat_the_edge(tmp_path: Path) -> None:
+    frames = smooth(3, 33, 41)
+    write_video(tmp_path / "a.mp4", frames, 8.0)
+    back = read_video(tmp_path / "a.mp4").frames
+    assert back.shape == (3, 34, 42, 3)
+    assert np.abs(back[:, -1].astype(int) - back[:, -2]).mean() < 4
+
+
+def test_browsers_can_play_what_is_written(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", smooth(3, 32, 32), 8.0)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt) == ("h264", "yuv420p")
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_max_frames_gives_the_first_frames(
+    tmp_path_factory: pytest.TempPathFactory, num_frames: int, max_frames: int
+) -> None:
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_video(path, brightness_steps(num_frames), 8.0)
+    assert frame_numbers(read_video(path, max_frames).frames) == list(range(min(num_frames, max_frames)))
+
+
+def test_halving_the_rate_takes_every_second_frame(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", brightness_steps(11), 16.0)
+    assert frame_numbers(read_video(tmp_path / "a.mp4", fps=8.0).frames) == [0, 2, 4, 6, 8, 10]
+
+
+def test_doubling_the_rate_shows_every_frame_twice(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", brightness_steps(4), 8.0)
+    assert frame_numbers(read_video(tmp_path / "a.mp4", fps=16.0).frames) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_variable_frame_rate_is_read_by_time(tmp_path: Path) -> None:
+    write_with_stamps(tmp_path / "a.mp4", brightness_steps(5), [0, 100, 400, 450, 800])
+    numbers = frame_numbers(read_video(tmp_path / "a.mp4", fps=10.0).frames)
+    assert numbers[:9] == [0, 1, 1, 1, 2, 3, 3, 3, 4]
+
+
+def test_stamps_rounded_to_milliseconds_lose_no_frame(tmp_path: Path) -> None:
+    write_with_stamps(tmp_path / "a.mkv", brightness_steps(20), [round(1000 * k / 30) for k in range(20)])
+    assert frame_numbers(read_video(tmp_path / "a.mkv", fps=30.0).frames)[:20] == list(range(20))
+
+
+@pytest.mark.parametrize(("degrees", "bright_side"), [(90, "bottom"), (180, "right"), (270, "top"), (0, "left")])
+def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int, bright_side: str) -> None:
+    """The stored picture is bright on the left; the display matrix turns it counterclockwise."""
+    frame = np.zeros((16, 32, 3), np.uint8)
+    frame[:, :8] = 255
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 16, 32, "yuv420p"
+        stream.set_display_rotation(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    (upright,) = read_video(tmp_path / "a.mp4").frames
+    sides = {"top": upright[0], "bottom": upright[-1], "left": upright[:, 0], "right": upright[:, -1]}
+    assert max(sides, key=lambda name: sides[name].mean()) == bright_side
+
+
+def text_renamed(path: Path) -> None:
+    path.write_text("not a video\n" * 100)
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def missing(path: Path) -> None:
+    del path
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+
+
+def still_image(path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(path, format="PNG")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (text_renamed, "not a readable video"),
+        (empty, "not a readable video"),
+        (directory, "is a directory"),
+        (missing, "no such file"),
+        (audio_only, "no video stream"),
+        (still_image, "still image"),
+    ],
+)
+def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None], says: str) -> None:
+    make(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match=says) as caught:
+        read_video(tmp_path / "a.mp4")
+    assert_one_line(caught, tmp_path / "a.mp4")
+
+
+@given(st.floats(0, 0.999))
+def test_a_truncated_video_is_refused_wherever_it_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_video(path, smooth(6, 32, 32), 8.0)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError) as caught:
+        read_video(path)
+    assert_one_line(caught, path)
+
+
+def test_a_video_that_does_not_fit_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", smooth(6, 32, 32), 8.0)
+    monkeypatch.setattr(video, "MAX_VIDEO_BYTES", 5 * 32 * 32 * 3)
+    assert len(read_video(tmp_path / "a.mp4", max_frames=5).frames) == 5
+    with pytest.raises(UserError, match="max_frames"):
+        read_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_no_rate_is_refused(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(UserError, match="fps"):
+        write_video(tmp_path / "a.mp4", smooth(1, 8, 8), fps)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (2, 0, 8, 3)])
+def test_nothing_to_write_is_refused_and_leaves_no_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="nothing to write"):
+        write_video(tmp_path / "a.mp4", np.zeros(shape, np.uint8), 8.0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "missing/a.mp4"])
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        write_video(tmp_path / name, smooth(1, 8, 8), 8.0)
+    assert_one_line(caught, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", smooth(2, 16, 16), 8.0)
+    before = (tmp_path / "a.mp4").read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video, "_encode", full_disk)
+    with pytest.raises(UserError, match="No space left"):
+        write_video(tmp_path / "a.mp4", smooth(3, 16, 16), 8.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "seen"),
+    [
+        ("RGB", (10, 20, 30), (10, 20, 30)),
+        ("L", 70, (70, 70, 70)),
+        ("LA", (70, 0), (255, 255, 255)),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 0), (255, 255, 255)),
+        ("1", 1, (255, 255, 255)),
+        ("I;16", 128 * 257, (128, 128, 128)),
+    ],
+)
+def test_every_kind_of_png_becomes_rgb_on_white(
+    tmp_path: Path, mode: str, color: int | tuple[int, ...], seen: tuple[int, int, int]
+) -> None:
+    Image.new(mode, (5, 3), color).save(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png")
+    assert pixels.shape == (3, 5, 3)
+    assert (pixels == seen).all()
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (32, 16))
+    picture.paste((255, 255, 255), (0, 0, 8, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by a quarter
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    pixels = read_image(tmp_path / "a.jpg")
+    assert pixels.shape == (32, 16, 3)
+    assert pixels[:4].mean() > 200 > 50 > pixels[-4:].mean()
+
+
+@pytest.mark.parametrize("make", [text_renamed, empty, directory, missing])
+def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.png")
+    with pytest.raises(UserError) as caught:
+        read_image(tmp_path / "a.png")
+    assert_one_line(caught, tmp_path / "a.png")
+
+
+@given(st.floats(0, 0.9))
+def test_a_truncated_image_is_refused(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
+    path = tmp_path_factory.mktemp("image") / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        read_image(path)
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (11, 10)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="too large"):
+        read_image(tmp_path / "a.png")
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(0, 255))
+def test_fit_square_gives_the_wanted_size_and_keeps_a_plain_color(
+    height: int, width: int, size: int, value: int
+) -> None:
+    squares = fit_square(np.full((2, height, width, 3), value, np.uint8), size)
+    assert squares.shape == (2, size, size, 3)
+    assert (squares == value).all()
+
+
+@given(st.integers(1, 20), st.integers(0, 30))
+def test_fit_square_of_a_frame_with_side_bars_sees_only_the_middle(side: int, bar: int) -> None:
+    middle = np.full((1, side, side, 3), 200, np.uint8)
+    barred = np.pad(middle, ((0, 0), (0, 0), (bar, bar), (0, 0)))
+    assert (fit_square(barred, 7) == 200).all()
+
+
+@given(st.integers(1, 4), st.integers(1, 16), st.integers(0, 2**32 - 1))
+def test_shrinking_by_a_whole_factor_keeps_the_mean(factor: int, size: int, seed: int) -> None:
+    frames = np.random.default_rng(seed).integers(0, 256, (1, factor * size, factor * size, 3), np.uint8)
+    assert fit_square(frames, size).mean() == pytest.approx(frames.mean(), abs=0.51)

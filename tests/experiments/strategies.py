@@ -1,0 +1,124 @@
+"""Legal experiment specs and legal values of each of their fields."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from experiments.edit import Leaf, edit, leaves
+from experiments.spec import CODEC_CHANNELS, ExperimentSpec
+
+BASE = ExperimentSpec()
+
+
+def floats(low: float, high: float, exclude_min: bool = False, exclude_max: bool = False) -> st.SearchStrategy[float]:
+    return st.floats(low, high, exclude_min=exclude_min, exclude_max=exclude_max)
+
+
+SHARES = st.sampled_from([0.0, -0.0, 1.0]) | floats(0, 1)
+COUNTS = st.integers(1, 10_000)
+TEXTS = st.sampled_from(["none", "True", "1", "", " a", '"', "a,b", "a=b", "a\nb", "\u00e9"]) | st.text()
+
+LEGAL: dict[str, st.SearchStrategy[Any]] = {
+    "seed": st.integers(0, 2**32 - 1),
+    "data.source": st.sampled_from(["synthetic", "folder"]),
+    "data.folder": st.none() | TEXTS,
+    "data.size": st.integers(2, 128).map(lambda n: 16 * n),
+    "data.latent_frames": st.integers(1, 65),
+    "data.fps": floats(0, 120, exclude_min=True),
+    "data.num_train_clips": COUNTS,
+    "data.num_test_clips": COUNTS,
+    "cues.pose.enabled": st.booleans(),
+    "cues.pose.filter_shape": st.sampled_from(["gaussian", "ideal", "butterworth"]),
+    "cues.pose.cutoff": floats(0, 4096, exclude_min=True),
+    "cues.face.enabled": st.booleans(),
+    "cues.face.margin": floats(1, 4),
+    "cues.location.enabled": st.booleans(),
+    "cues.location.soften_cells": st.integers(1, 256),
+    "cues.gate.min_area_ratio": floats(0, 1, exclude_min=True),
+    "cues.gate.max_area_ratio": floats(1, 100),
+    "cues.gate.min_largest_component": SHARES,
+    "model.base": st.sampled_from(["embedded", "random"]) | TEXTS,
+    "model.num_layers": st.integers(1, 64),
+    "model.num_heads": COUNTS,
+    "model.head_dim": st.integers(1, 16).map(lambda n: 16 * n),
+    "model.latent_channels": st.sampled_from(list(CODEC_CHANNELS.values())),
+    "model.patch_size": st.sampled_from([1, 2]),
+    "model.patch_size_t": st.none() | COUNTS,
+    "model.time_embed_dim": COUNTS,
+    "model.text_embed_dim": COUNTS,
+    "model.max_text_tokens": COUNTS,
+    "model.ofs_embed_dim": st.none() | COUNTS,
+    "model.codec": st.sampled_from(["embedded", "cogvideox"]),
+    "model.cue_init": st.sampled_from(["zero", "default"]),
+    "optim.learning_rate": floats(0, 1, exclude_min=True),
+    "optim.warmup_steps": st.integers(0, 1000),
+    "optim.decay_share": SHARES,
+    "optim.weight_decay": SHARES,
+    "optim.beta2": floats(0, 1, exclude_min=True, exclude_max=True),
+    "optim.max_grad_norm": floats(0, 100, exclude_min=True),
+    "optim.global_batch_size": COUNTS,
+    "optim.precision": st.sampled_from(["fp32", "bf16"]),
+    "optim.ema_decay": SHARES,
+    "optim.cue_dropout": SHARES,
+    "same_id.steps": COUNTS,
+    "cross_id.steps": COUNTS,
+    "cross_id.same_id_share": SHARES,
+    "cross_id.init": st.sampled_from(["teacher", "base"]),
+    "same2x.enabled": st.booleans(),
+    "same2x.weight": SHARES,
+    "same2x.block": st.integers(1, 64),
+    "sampling.scheduler": st.sampled_from(["ddim", "dpm"]),
+    "sampling.num_steps": st.integers(1, 1000),
+    "sampling.guidance_scale": floats(1, 30),
+    "sampling.guidance_over": st.sampled_from(["text", "cues"]),
+    "sampling.snr_shift_scale": floats(0, 16, exclude_min=True),
+    "evaluation.subsets": st.permutations(["self", "cross"]).flatmap(
+        lambda order: st.sampled_from([tuple(order), tuple(order[:1])])
+    ),
+    "evaluation.bootstrap_samples": COUNTS,
+}
+"""Legal values by path, each taken alone."""
+
+COUPLED = {
+    "data.source",
+    "data.folder",
+    "data.size",
+    "data.latent_frames",
+    "cues.location.soften_cells",
+    "model.base",
+    "model.num_layers",
+    "model.latent_channels",
+    "model.patch_size",
+    "model.codec",
+    "same2x.enabled",
+    "same2x.block",
+}
+"""Fields whose legal values hang on other fields."""
+FREE = sorted(LEGAL.keys() - COUPLED)
+
+
+def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
+    """The values, with those that contradict others moved to the nearest that do not."""
+    if values["model.base"] == "embedded":
+        values["model.codec"] = "embedded"
+    values["model.latent_channels"] = CODEC_CHANNELS[values["model.codec"]]
+    if values["model.codec"] == "cogvideox":
+        values["data.latent_frames"] |= 1
+    values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
+    values["same2x.block"] = min(values["same2x.block"], values["model.num_layers"])
+    values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
+    return values
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ExperimentSpec:
+    """Any legal spec; near the default as often as far from it."""
+    paths = draw(st.sets(st.sampled_from(sorted(LEGAL)), max_size=4) | st.just(set(LEGAL)))
+    return edit(BASE, _agreeing(leaves(BASE) | {path: draw(LEGAL[path]) for path in sorted(paths)}))
+
+
+@st.composite
+def free_edits(draw: st.DrawFn) -> tuple[str, Any]:
+    """One path and a legal value for it, whatever the spec."""
+    path = draw(st.sampled_from(FREE))
+    return path, draw(LEGAL[path])

@@ -1,0 +1,151 @@
+import re
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from directanimator.errors import UserError
+from directanimator.frozen import FrozenSpec
+from experiments.edit import edit, leaves
+from experiments.spec import (
+    CODEC_CHANNELS,
+    EvaluationSpec,
+    ExperimentSpec,
+    data_fingerprint,
+    fingerprint,
+    stage_fingerprint,
+)
+from tests.experiments.strategies import BASE, LEGAL, free_edits, specs
+
+LATER_ONLY = sorted(
+    path
+    for path in LEGAL
+    if path.startswith(("cross_id.", "same2x.", "sampling.", "evaluation.")) and path != "sampling.snr_shift_scale"
+)
+
+
+class Forward(FrozenSpec):
+    a: float
+    b: int
+
+
+class Backward(FrozenSpec):
+    b: int
+    a: float
+
+
+def test_the_embedded_codec_suits_the_default_model() -> None:
+    assert CODEC_CHANNELS["embedded"] == BASE.model.latent_channels
+
+
+@given(specs())
+def test_a_fingerprint_is_twelve_hex_digits(spec: ExperimentSpec) -> None:
+    assert re.fullmatch("[0-9a-f]{12}", fingerprint(spec))
+
+
+@given(specs(), specs())
+@example(edit(BASE, {"optim.weight_decay": 0.0}), edit(BASE, {"optim.weight_decay": -0.0}))
+@example(edit(BASE, {"same2x.weight": 1}), edit(BASE, {"same2x.weight": 1.0}))
+@example(edit(BASE, {"optim.warmup_steps": 0}), edit(BASE, {"optim.warmup_steps": 1}))
+@example(BASE, edit(BASE, {"evaluation.subsets": ("cross", "self")}))
+def test_fingerprints_are_equal_when_specs_are(a: ExperimentSpec, b: ExperimentSpec) -> None:
+    assert (fingerprint(a) == fingerprint(b)) == (a == b)
+
+
+@given(specs(), free_edits())
+def test_any_single_edit_changes_the_fingerprint(spec: ExperimentSpec, change: tuple[str, Any]) -> None:
+    path, value = change
+    assume(leaves(spec)[path] != value)
+    assert fingerprint(edit(spec, {path: value})) != fingerprint(spec)
+
+
+@given(st.floats(0, 1), st.integers())
+def test_the_order_of_fields_does_not_change_the_fingerprint(a: float, b: int) -> None:
+    assert fingerprint(Forward(a=a, b=b)) == fingerprint(Backward(a=a, b=b))
+
+
+@given(specs())
+def test_a_spec_survives_its_json_file(spec: ExperimentSpec) -> None:
+    assert ExperimentSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_value_without_canonical_form_has_no_fingerprint() -> None:
+    with pytest.raises(TypeError, match="set has no canonical form"):
+        fingerprint(BASE.model_copy(update={"seed": {1}}))
+
+
+def test_a_fingerprint_stays_the_same_over_time() -> None:
+    """Pinned on a group of its own, so that new fields elsewhere leave the value alone."""
+    assert fingerprint(EvaluationSpec()) == "e224baf70e1d"
+
+
+@given(specs(), free_edits())
+def test_cross_id_weights_are_named_by_the_whole_spec(spec: ExperimentSpec, change: tuple[str, Any]) -> None:
+    edited = edit(spec, dict([change]))
+    assert stage_fingerprint(edited, "cross_id") == fingerprint(edited)
+
+
+@given(specs(), free_edits())
+def test_same_id_weights_are_shared_by_specs_that_differ_only_later(
+    spec: ExperimentSpec, change: tuple[str, Any]
+) -> None:
+    path, value = change
+    edited = edit(spec, {path: value})
+    shared = stage_fingerprint(edited, "same_id") == stage_fingerprint(spec, "same_id")
+    assert shared == (path in LATER_ONLY or leaves(spec)[path] == value)
+
+
+def test_variants_without_same2x_share_the_teacher() -> None:
+    variant = edit(BASE, {"same2x.enabled": False, "cross_id.steps": 5})
+    assert stage_fingerprint(variant, "same_id") == stage_fingerprint(BASE, "same_id")
+
+
+def test_the_noise_schedule_is_part_of_the_teacher() -> None:
+    variant = edit(BASE, {"sampling.snr_shift_scale": 1.0})
+    assert stage_fingerprint(variant, "same_id") != stage_fingerprint(BASE, "same_id")
+
+
+@given(specs(), free_edits())
+def test_cached_cues_depend_on_clips_and_cues_but_not_on_their_switches(
+    spec: ExperimentSpec, change: tuple[str, Any]
+) -> None:
+    path, value = change
+    reads = path.startswith(("data.", "cues.")) and not path.endswith("enabled")
+    same = data_fingerprint(edit(spec, {path: value})) == data_fingerprint(spec)
+    assert same == (not reads or leaves(spec)[path] == value)
+
+
+@pytest.mark.parametrize("cue", ["pose", "face", "location"])
+def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
+    assert data_fingerprint(edit(BASE, {f"cues.{cue}.enabled": False})) == data_fingerprint(BASE)
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"same2x.block": 7}, "same2x.block=7: must be <= model.num_layers=6"),
+        ({"model.latent_channels": 17}, "model.latent_channels=17"),
+        ({"model.patch_size": 3}, "model.patch_size=3: must divide the latent side, 8"),
+        ({"data.size": 32, "cues.location.soften_cells": 33}, "must be <= data.size=32"),
+        (
+            {"model.base": "random", "model.codec": "cogvideox", "model.latent_channels": 16, "data.latent_frames": 4},
+            "data.latent_frames=4: must be odd",
+        ),
+        ({"evaluation.subsets": ("self", "self")}, "names a subset twice"),
+        ({"seed": 2**32}, "seed=4294967296"),
+    ],
+)
+def test_contradictions_are_refused(edits: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        edit(BASE, edits)
+
+
+def test_a_block_that_nobody_reads_may_be_any() -> None:
+    assert edit(BASE, {"same2x.block": 7, "same2x.enabled": False}).same2x.block == 7
+
+
+def test_there_is_always_something_to_evaluate() -> None:
+    with pytest.raises(ValidationError):
+        EvaluationSpec(subsets=())
