@@ -42,7 +42,7 @@ def guided(
 def sample(
     denoise: Denoiser, noise: Float[Tensor, "b lf c lh lw"], spec: SamplingSpec
 ) -> Float[Tensor, "b lf c lh lw"]:
-    """Latents sampled from noise by CogVideoX's DDIM, or its DPM solver (whose own noise is drawn from a fixed seed)."""
+    """Latents sampled from noise by CogVideoX's DDIM, or its DPM solver, whose own noise has a fixed seed."""
     scheduler = make_scheduler(spec)
     scheduler.set_timesteps(spec.num_steps)
     latents, previous, earlier = noise, None, None

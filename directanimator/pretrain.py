@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> Request:
     """The request of the command line.
 
     Raises: UserError for anything but `codec|base [steps=N]`."""
-    defaults = {"codec": 6500, "base": 12000}
+    defaults = {"codec": 6500, "base": 8000}
     if not arguments or arguments[0] not in defaults:
         word = arguments[0] if arguments else ""
         raise UserError(f"expected `codec` or `base`, got {word!r}{did_you_mean(word, defaults)}")
@@ -149,6 +149,7 @@ def train_codec(steps: int) -> None:
     run_training(
         state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps
     )
+    codec.normalize(to_video(frames[chosen]))
     report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test))}
     write_model(codec, EMBEDDED_DIRECTORY / "codec", report)
 
@@ -169,9 +170,9 @@ def measure_codec(codec: PatchCodec, video: Tensor) -> dict[str, float]:
 
 
 def write_model(model: CueFusionTransformer | PatchCodec, directory: Path, report: dict[str, float]) -> None:
-    """Nothing; writes config, bf16 weights (buffers of the codec in fp32) and the measured report."""
+    """Nothing; writes config, weights and the measured report. The transformer's weights are halved to bf16."""
     with atomic_directory(directory) as draft:
-        model.to(torch.bfloat16).save_pretrained(draft)
+        (model if isinstance(model, PatchCodec) else model.to(torch.bfloat16)).save_pretrained(draft)
         (draft / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"wrote {directory}: {report}")
 

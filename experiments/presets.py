@@ -72,11 +72,12 @@ PAPER = Preset(
         ),
         optim=OptimSpec(learning_rate=2e-5, warmup_steps=500, decay_share=0.0, global_batch_size=4, ema_decay=0.0),
         same_id=SameIdSpec(steps=10_000),
-        cross_id=CrossIdSpec(steps=30_000),
+        cross_id=CrossIdSpec(steps=30_000, same_id_share=1.0),
         same2x=Same2XSpec(weight=0.5, block=10),
         sampling=SamplingSpec(
             scheduler="dpm", num_steps=50, guidance_scale=6.0, guidance_over="text", snr_shift_scale=1.0
         ),
+        evaluation=EvaluationSpec(subsets=("self",)),
     ),
 )
 

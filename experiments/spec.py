@@ -90,6 +90,12 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
         found.append(f"{given}: must be odd with model.codec=cogvideox, which keeps 8k+1 frames")
     if spec.cues.location.soften_cells > data.size:
         found.append(f"cues.location.soften_cells={spec.cues.location.soften_cells}: must be <= data.size={data.size}")
+    if data.source == "folder" and spec.cross_id.same_id_share < 1:
+        given = f"cross_id.same_id_share={spec.cross_id.same_id_share}"
+        found.append(f"{given}: must be 1 with data.source=folder, whose clips have no cross-ID pairs")
+    if data.source == "folder" and "cross" in spec.evaluation.subsets:
+        given = f"evaluation.subsets={','.join(spec.evaluation.subsets)}"
+        found.append(f"{given}: must be self with data.source=folder, whose clips have no cross-ID target")
     return found
 
 
@@ -104,9 +110,12 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
     """12 hex digits that name a stage's trained weights.
 
     The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
-    if stage == "cross_id":
-        return fingerprint(spec)
-    return _digest({path: value for path, value in leaves(spec).items() if _read_by_same_id(path)})
+    return _digest(stage_leaves(spec, stage))
+
+
+def stage_leaves(spec: ExperimentSpec, stage: Stage) -> dict[str, Leaf]:
+    """The part of the spec that decides a stage's trained weights, by path."""
+    return {path: value for path, value in leaves(spec).items() if stage == "cross_id" or _read_by_same_id(path)}
 
 
 def _read_by_same_id(path: str) -> bool:

@@ -50,8 +50,8 @@ _LONGEST_PARAM = 6000
 
 
 def default_uri() -> str:
-    """The absolute address of the local tracking database, wherever the process was started."""
-    return f"sqlite:///{mlruns_root() / 'mlflow.db'}"
+    """The tracking address: $MLFLOW_TRACKING_URI, else the project's own database, wherever the process was started."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns_root() / 'mlflow.db'}"
 
 
 def artifact_root(uri: str) -> str | None:
@@ -125,7 +125,7 @@ class MlflowTracker:
             if time.monotonic() >= self._not_before:
                 self._attempt(mirror.push)
             stopping = self._stop.wait(self._every)
-        pass
+        self._attempt(mirror.complete)
 
     def _attempt(self, act: Callable[[], object]) -> None:
         try:

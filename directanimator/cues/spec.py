@@ -1,4 +1,4 @@
-"""What shapes the driving cue triplet (paper, Driving Cue Triplet). Imports nothing heavy, so that a dry run is quick."""
+"""What shapes the driving cue triplet of the paper. Imports nothing heavy, so that a dry run is quick."""
 
 from typing import Annotated, Literal
 

@@ -16,8 +16,8 @@ class AnimationItem:
     reference_track: PersonTrack
     target: UInt8[np.ndarray, "f h w 3"]
     target_track: PersonTrack
-    background: UInt8[np.ndarray, "h w 3"]
-    """A's scene without A."""
+    background: UInt8[np.ndarray, "h w 3"] | None
+    """A's scene without A; None where nobody knows it."""
     own_frames: UInt8[np.ndarray, "f hs ws 3"]
     """The target at source resolution: the driving video of the same-ID setting."""
     own_track: PersonTrack

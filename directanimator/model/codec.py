@@ -40,7 +40,7 @@ class VideoCodec(Protocol):
 
 def to_video(frames: UInt8[np.ndarray, "*b f h w 3"]) -> Float[Tensor, "b f 3 h w"]:
     """Float video in [-1, 1] of byte frames, with a batch axis of 1 if there was none."""
-    batched = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-4:])
+    batched = torch.tensor(frames).reshape(-1, *frames.shape[-4:])
     return batched.movedim(-1, 2).float() / 127.5 - 1
 
 
@@ -162,6 +162,7 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both declare
     mean: Tensor
     basis: Tensor
     scale: Tensor
+    latent_scale: Tensor
 
     @register_to_config
     def __init__(self, latent_channels: int = 128, width: int = 128, num_blocks: int = 4) -> None:
@@ -170,6 +171,7 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both declare
         self.register_buffer("mean", torch.zeros(patch_dim))
         self.register_buffer("basis", torch.zeros(patch_dim, latent_channels))
         self.register_buffer("scale", torch.ones(latent_channels))
+        self.register_buffer("latent_scale", torch.ones(()))
         self.detail = Detail(latent_channels, width, num_blocks // 2)
         self.repair = Repair(latent_channels, width, num_blocks)
 
@@ -193,22 +195,27 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both declare
         self.scale.copy_(top ** (whitening / 2) * relative.square().mean().sqrt())
         return self
 
+    @torch.no_grad()
+    def normalize(self, video: Float[Tensor, "b f 3 h w"]) -> None:
+        """Nothing; afterwards the latents of `video` have a mean square of 1, and decode to what they did before."""
+        self.latent_scale.mul_(self.encode(video).square().mean().sqrt())
+
     def encode(self, video: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
         """Latents of unit mean square over the training clips, for video in [-1, 1].
 
         Raises: ValueError unless f = 4k + 1 and the sides are multiples of 8."""
         groups = to_groups(video)
         tokens = (to_patches(groups) - self.mean) @ self.basis / self.scale
-        return tokens.permute(0, 1, 4, 2, 3) + self.detail(groups)
+        return (tokens.permute(0, 1, 4, 2, 3) + self.detail(groups)) / self.latent_scale
 
     def linear_decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b lf g 3 h w"]:
         """Groups of frames from the linear inverse alone."""
-        tokens = latents.permute(0, 1, 3, 4, 2)
+        tokens = (latents * self.latent_scale).permute(0, 1, 3, 4, 2)
         return from_patches((tokens * self.scale) @ self.basis.T + self.mean)
 
     def repaired_groups(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b lf g 3 h w"]:
         """Groups of frames after the repair, not clipped: what the codec's training compares."""
-        out: Tensor = self.repair(self.linear_decode(latents), latents)
+        out: Tensor = self.repair(self.linear_decode(latents), latents * self.latent_scale)
         return out
 
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:

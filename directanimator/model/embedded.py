@@ -1,6 +1,7 @@
 """Models and codecs from a spec: the embedded base, random weights, or a directory in diffusers' layout."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -42,20 +43,40 @@ def load_base(model: CueFusionTransformer, directory: Path) -> None:
     """Nothing; puts a base checkpoint's weights into the model and leaves exactly the cue parameters as they are.
 
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
+    weights = {name: tensor for name, tensor in _read_weights(directory).items() if not _is_cue(name)}
+    _check_architecture(weights, {k: v for k, v in model.state_dict().items() if not _is_cue(k)}, directory)
+    model.load_state_dict(weights, strict=False)
+    model.start_cues_from_base()
+
+
+def load_transformer(directory: Path, spec: ModelSpec) -> CueFusionTransformer:
+    """A trained transformer with its cue parameters, frozen.
+
+    Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
+    model = build_transformer(spec)
+    weights = _read_weights(directory)
+    _check_architecture(weights, model.state_dict(), directory)
+    model.load_state_dict(weights)
+    return model.eval().requires_grad_(False)
+
+
+def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = {}
     for path in _weight_files(directory):
         try:
             weights |= load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"weights {path} cannot be read ({error})") from error
-    weights = {name: tensor.float() for name, tensor in weights.items() if not _is_cue(name)}
-    expected = {name: value.shape for name, value in model.state_dict().items() if not _is_cue(name)}
-    found = {name: value.shape for name, value in weights.items()}
-    if expected != found:
-        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _check_architecture(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], directory: Path
+) -> None:
+    shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (expected, found)]
+    odd = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
+    if odd:
         raise UserError(f"{directory} is of another architecture: {len(odd)} tensors differ, the first is {odd[0]}")
-    model.load_state_dict(weights, strict=False)
-    model.start_cues_from_base()
 
 
 def _is_cue(name: str) -> bool:
@@ -72,9 +93,11 @@ def _weight_files(directory: Path) -> list[Path]:
     return files
 
 
-def make_transformer(spec: ModelSpec) -> CueFusionTransformer:
-    """The transformer a training starts from."""
-    model = build_transformer(spec)
+def make_transformer(spec: ModelSpec, seed: int) -> CueFusionTransformer:
+    """The transformer a training starts from; `seed` decides whatever no checkpoint does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_transformer(spec)
     if spec.base != "random":
         directory = EMBEDDED_DIRECTORY if spec.base == "embedded" else Path(spec.base)
         load_base(model, directory / "transformer")

@@ -75,16 +75,25 @@ def test_truncation_keeps_exactly_the_steps_up_to_the_given_one(entries, step):
     assert shown(log) == [record for record in whole if record[0] <= step]
 
 
-@given(ENTRIES.filter(len), st.data())
-def test_a_torn_tail_costs_the_torn_record_alone(entries, data):
+@given(ENTRIES.filter(len), st.floats(0, 1, exclude_max=True))
+def test_a_torn_tail_costs_the_torn_record_alone(entries, share):
     log = filled(entries)
     content = log.path.read_bytes()
     last = len(content) - len(content.splitlines(keepends=True)[-1])
-    log.path.write_bytes(content[: data.draw(st.integers(last, len(content) - 1))])
+    log.path.write_bytes(content[: last + int(share * (len(content) - last))])
     before = shown(log)
     assert before == shown(filled(entries[:-1]))
     log.append(7, {"loss": 1.5})
     assert shown(log) == [*before, (7, {"loss": (1.5).hex()})]
+
+
+def test_a_torn_tail_longer_than_the_next_line_leaves_no_trace():
+    log = filled([(0, {"loss": 1.0})])
+    with log.path.open("ab") as file:
+        file.write(b'{"step": 1, "time": 1.0, "values": {"' + b"x" * 200)
+    log.append(1, {"loss": 0.5})
+    assert shown(log) == shown(filled([(0, {"loss": 1.0}), (1, {"loss": 0.5})]))
+    assert log.path.read_bytes().count(b"x") == 0
 
 
 @given(ENTRIES)

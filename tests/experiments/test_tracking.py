@@ -1,5 +1,6 @@
 """MLflow holds what the record holds, or nothing is lost and nobody waits."""
 
+import errno
 import math
 import multiprocessing
 import shutil
@@ -286,6 +287,20 @@ def test_an_unusable_place_is_one_line(run, tmp_path, obstacle):
     with pytest.raises(UserError) as caught:
         sync(run.path, f"sqlite:///{place}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_read_only_place_costs_one_line_and_no_data(run, capfd, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tracking, "atomic_write", refuse)
+    tracker = MlflowTracker(f"sqlite:///{run.path.parent / 'ro' / 'mlflow.db'}", every_seconds=0.05)
+    tracker.start(run)
+    fill(run, range(3))
+    tracker.finish()
+    stderr = capfd.readouterr().err
+    assert (stderr.count("\n"), "Read-only file system" in stderr) == (1, True)
+    assert len(run.metrics.read()) == 3
 
 
 def test_syncing_what_is_no_run_is_refused(tmp_path, uri):

@@ -1,0 +1,92 @@
+"""Items from a folder of videos: the same-ID setting on real clips.
+
+Every item is a window of one video, driven by itself, with a reference frame from outside the window. Nobody knows
+what another person would look like doing the same, so there is no cross-ID target: the cross-ID fields repeat the
+same-ID ones."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from directanimator.cues.canvas import resize
+from directanimator.cues.person import PersonTrack
+from directanimator.data.items import AnimationItem
+from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic import Split
+from directanimator.errors import UserError
+from directanimator.perception.mediapipe import MediapipePerception
+from directanimator.perception.person import require_person
+from directanimator.video import fit_square, read_video
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
+SOURCE_SCALE = 2
+"""Side of a driving frame in canvas sides."""
+REFERENCE_GAP = 4
+"""Frames, at least, between the reference and the window, where the video is long enough."""
+_SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
+TEST_SHARE = 8
+"""Every eighth video of a folder is for testing, if it holds that many."""
+
+
+def list_videos(folder: str) -> list[Path]:
+    """The videos of a folder, sorted by name.
+
+    Raises: UserError if there is no such folder or it holds no video."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"data.folder={folder} is not a directory")
+    videos = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not videos:
+        raise UserError(f"data.folder={folder} holds no video ({', '.join(SUFFIXES)})")
+    return videos
+
+
+def videos_of_split(folder: str, split: Split) -> list[Path]:
+    """The videos of a split: every eighth one is for testing; a folder with fewer tests on what it trains on."""
+    videos = list_videos(folder)
+    if len(videos) < TEST_SHARE:
+        return videos
+    return [video for index, video in enumerate(videos) if (index % TEST_SHARE == 0) == (split != "train")]
+
+
+@functools.lru_cache(maxsize=8)
+def _watched(path: Path, fps: float, size: int) -> tuple[np.ndarray, PersonTrack]:
+    frames = fit_square(read_video(path, fps=fps).frames, size)
+    track = MediapipePerception().track(frames)
+    require_person(track, str(path))
+    return frames, track
+
+
+def _part(track: PersonTrack, chosen: slice) -> PersonTrack:
+    return PersonTrack(track.mask[chosen], track.face_box[chosen], track.score[chosen])
+
+
+def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
+    """The item of an index, the same in every process.
+
+    Raises: UserError for a video that cannot be read, is too short, or shows nobody."""
+    videos = videos_of_split(str(spec.folder), split)
+    path = videos[index % len(videos)]
+    frames, track = _watched(path, spec.fps, spec.size * SOURCE_SCALE)
+    room = len(frames) - spec.num_frames
+    if room < 1:
+        raise UserError(f"{path} has {len(frames)} frames at {spec.fps:g} fps; more than {spec.num_frames} are needed")
+    rng = np.random.default_rng(np.random.SeedSequence([_SPLIT_CODE[split], index]))
+    start = int(rng.integers(room + 1))
+    outside = [i for i in range(len(frames)) if not start <= i < start + spec.num_frames]
+    far = [i for i in outside if not start - REFERENCE_GAP <= i < start + spec.num_frames + REFERENCE_GAP]
+    still = int(rng.choice(far or outside))
+    window = slice(start, start + spec.num_frames)
+    own = _part(track, window)
+    return AnimationItem(
+        reference=resize(frames[still : still + 1], spec.size),
+        reference_track=_part(track, slice(still, still + 1)).resized(spec.size),
+        target=resize(frames[window], spec.size),
+        target_track=own.resized(spec.size),
+        background=None,
+        own_frames=frames[window],
+        own_track=own,
+        driving=frames[window],
+        driving_track=own,
+    )

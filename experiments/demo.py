@@ -1,0 +1,62 @@
+"""`make demo`: the full method and the method without its face cue, trained, evaluated and compared on this machine."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from directanimator.atomic import atomic_write
+from directanimator.errors import UserError
+from experiments.command_line import resolve, run_main
+from experiments.comparison import render_comparison, render_markdown
+from experiments.evaluate import read_evaluation
+from experiments.experiment import run_experiment
+from experiments.record import RunDirectory, mlruns_root
+from experiments.stage import InterruptedTrainingError
+
+VARIANTS = ("full", "no_face_cue")
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Exit status. `preset=NAME` and edits of the spec may be given, and go to every variant.
+
+    Raises: UserError for bad input."""
+    if any(token.startswith("ablation=") for token in tokens):
+        raise UserError(f"the demo chooses its ablations itself ({', '.join(VARIANTS)}); leave out ablation=")
+    started = time.monotonic()
+    runs: dict[str, RunDirectory] = {}
+    for number, name in enumerate(VARIANTS, start=1):
+        resolved = resolve([*tokens, f"ablation={name}"])
+        say(f"[{number}/{len(VARIANTS)}] {name}: {resolved.ablation.question or 'the full method'}")
+        try:
+            runs[name] = run_experiment(resolved.spec, {"preset": resolved.preset.name, "ablation": name})
+        except InterruptedTrainingError as stop:
+            say(str(stop))
+            return 128 + stop.signal_number
+    show(runs, time.monotonic() - started)
+    return 0
+
+
+def show(runs: dict[str, RunDirectory], seconds: float) -> None:
+    """Nothing; prints the comparison and where everything lies, and writes the comparison beside the runs."""
+    evaluations = {name: [read_evaluation(run)] for name, run in runs.items()}
+    table: Path = mlruns_root() / "demo.md"
+    atomic_write(table, render_markdown(evaluations).encode())
+    say(render_comparison(evaluations))
+    for name, run in runs.items():
+        for sheet in sorted(run.media.rglob("*_sheet.png")):
+            say(f"{name:12} {sheet}")
+    say(f"table        {table}\ntook         {seconds / 60:.1f} minutes")
+    say("browse       python -m experiments.ui   (every run, curve, video and model in MLflow)")
+
+
+def say(text: str) -> None:
+    """Nothing; prints at once, so that a watched log keeps up."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] == "--help":
+        print(__doc__)
+        sys.exit(0)
+    run_main(main)

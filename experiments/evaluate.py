@@ -1,0 +1,209 @@
+"""The evaluation at the end of a run: fixed test clips, self- and cross-driven, scored beside the trivial answers."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from directanimator.atomic import atomic_write, write_json
+from directanimator.cues.canvas import resize
+from directanimator.cues.preview import cue_strip
+from directanimator.cues.triplet import DrivingCues, dropped
+from directanimator.data.items import AnimationItem
+from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
+from directanimator.metrics.protocol import Protocol
+from directanimator.metrics.trivial import paste_driving_frame, paste_driving_person, repeat_reference
+from directanimator.model.codec import VideoCodec, to_frames, to_video
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.pipeline import generate
+from directanimator.progress import progress
+from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
+from directanimator.training.stages import null_text
+from directanimator.video import write_video
+from experiments.pools import item_maker
+from experiments.record import RunDirectory
+from experiments.sheet import SheetRow, comparison_video, contact_sheet
+from experiments.spec import ExperimentSpec, Subset
+
+NOISE_SEED = 20260605
+"""Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
+BATCH = 16
+NUM_SHEET_ROWS = 10
+NUM_VIDEOS = 6
+
+Scores = list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class TestClip:
+    """A test item in one of the two settings, with the cues the model is told."""
+
+    item: AnimationItem
+    driving: UInt8[np.ndarray, "f h w 3"]
+    driving_mask: UInt8[np.ndarray, "f h w"]
+    cues: DrivingCues
+    cross: bool
+
+    def score(self, generated: UInt8[np.ndarray, "f h w 3"]) -> dict[str, float]:
+        """The scores of an answer to this clip."""
+        if self.cross:
+            return score_clip(generated, self.item, self.driving, self.driving_mask)
+        return score_clip(generated, self.item)
+
+
+def make_test_clips(spec: ExperimentSpec) -> dict[Subset, list[TestClip]]:
+    """The fixed test clips by subset; the same for every variant that shares data and cues."""
+    maker = item_maker("test", spec.data)
+    clips: dict[Subset, list[TestClip]] = {subset: [] for subset in spec.evaluation.subsets}
+    for index in progress(range(spec.data.num_test_clips), "test clips", total=spec.data.num_test_clips):
+        item, size = maker(index), spec.data.size
+        own, cross = item_cues(item, size, spec.cues)
+        if "self" in clips:
+            track = item.target_track
+            clips["self"].append(TestClip(item, item.target, track.mask, own, cross=False))
+        if "cross" in clips:
+            mask = item.driving_track.resized(size).mask
+            clips["cross"].append(TestClip(item, resize(item.driving, size), mask, cross, cross=True))
+    return clips
+
+
+def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """The sampler's noise for test clip `index`."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED + index))
+
+
+@torch.no_grad()
+def generate_clips(
+    model: CueFusionTransformer, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
+) -> list[UInt8[np.ndarray, "f h w 3"]]:
+    """The model's answers to test clips."""
+    made: list[np.ndarray] = []
+    for start in progress(range(0, len(clips), BATCH), "sampling", total=math.ceil(len(clips) / BATCH)):
+        part = clips[start : start + BATCH]
+        told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in part]
+        references = torch.cat([codec.encode(to_video(clip.item.reference)) for clip in part])
+        shape = (spec.data.latent_frames, *references.shape[2:])
+        noise = torch.stack([clip_noise(start + offset, shape) for offset in range(len(part))])
+        with torch.autocast("cpu", torch.bfloat16, enabled=spec.optim.precision == "bf16"):
+            video = generate(
+                model, codec, references, null_text(len(part), spec.model), cue_latents(told), noise, spec.sampling
+            )
+        made.extend(to_frames(video))
+    return made
+
+
+def trivial_answers(clip: TestClip) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
+    """What anyone could answer without a model."""
+    reference = clip.item.reference
+    return {
+        "repeat_reference": repeat_reference(reference, len(clip.driving)),
+        "paste_driving_frame": paste_driving_frame(clip.driving),
+        "paste_driving_person": paste_driving_person(clip.driving, clip.driving_mask, reference),
+    }
+
+
+def evaluate(model: CueFusionTransformer, codec: VideoCodec, spec: ExperimentSpec, run: RunDirectory) -> None:
+    """Nothing; writes evaluation.json, contact sheets, cue strips and videos into the run."""
+    clips = make_test_clips(spec)
+    scores: dict[str, Scores] = {}
+    trivial: dict[str, dict[str, Scores]] = {}
+    ceiling: dict[str, Scores] = {}
+    for subset, chosen in clips.items():
+        generated = generate_clips(model, codec, chosen, spec)
+        scores[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, generated, strict=True)])
+        for name in trivial_answers(chosen[0]):
+            answers = [clip.score(trivial_answers(clip)[name]) for clip in chosen]
+            trivial.setdefault(name, {})[subset] = _numbered(answers)
+        decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in chosen]
+        ceiling[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, decoded, strict=True)])
+        _write_media(run.media / f"step_{_last_step(run):06d}", subset, chosen, generated, spec)
+    report = {
+        "protocol": _protocol(spec).model_dump(mode="json"),
+        "sampling": spec.sampling.model_dump(mode="json"),
+        "seed": spec.seed,
+        "clips": scores,
+        "trivial": trivial,
+        "ceiling": ceiling,
+        "summary": {subset: _means(values) for subset, values in scores.items()},
+    }
+    write_json(run.evaluation_file, _without_nan(report))
+
+
+def read_evaluation(run: RunDirectory) -> dict[str, object]:
+    """The run's evaluation as it was written."""
+    found: dict[str, object] = json.loads(run.evaluation_file.read_bytes())
+    return found
+
+
+def is_evaluated(run: RunDirectory, spec: ExperimentSpec) -> bool:
+    """Whether the run holds an evaluation by this very sampler and protocol."""
+    if not run.evaluation_file.exists():
+        return False
+    found = read_evaluation(run)
+    wanted = {"sampling": spec.sampling.model_dump(mode="json"), "protocol": _protocol(spec).model_dump(mode="json")}
+    return all(found.get(key) == value for key, value in wanted.items())
+
+
+def _protocol(spec: ExperimentSpec) -> Protocol:
+    data = spec.data
+    return Protocol(
+        metric="clip_scores",
+        version=CLIP_SCORES_VERSION,
+        size=data.size,
+        fps=data.fps,
+        frames=data.num_frames,
+        clips=data.num_test_clips,
+        source=data.source,
+        split="test",
+    )
+
+
+def _numbered(scores: Scores) -> Scores:
+    return [{"clip": float(index), **values} for index, values in enumerate(scores)]
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    names = [name for name in scores[0] if name != "clip"]
+    columns = {name: np.array([values[name] for values in scores]) for name in names}
+    return {name: float(np.nanmean(c)) if np.isfinite(c).any() else math.nan for name, c in columns.items()}
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no NaN: a score that a clip does not have is null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _last_step(run: RunDirectory) -> int:
+    return max((record.step for record in run.metrics.read()), default=0)
+
+
+def _write_media(
+    directory: Path,
+    subset: Subset,
+    clips: Sequence[TestClip],
+    generated: Sequence[UInt8[np.ndarray, "f h w 3"]],
+    spec: ExperimentSpec,
+) -> None:
+    rows = [
+        SheetRow(clip.item.reference, clip.driving, dropped(clip.cues, spec.cues), frames, clip.item.target, str(index))
+        for index, (clip, frames) in enumerate(zip(clips[:NUM_SHEET_ROWS], generated, strict=False))
+    ]
+    _write_image(directory / f"{subset}_sheet.png", contact_sheet(rows))
+    for index, row in enumerate(rows[:NUM_VIDEOS]):
+        write_video(directory / f"{subset}_{index:02d}.mp4", comparison_video(row), spec.data.fps)
+    strip = cue_strip(rows[0].driving, clips[0].driving_mask, rows[0].cues)
+    write_video(directory / f"{subset}_cues.mp4", strip, spec.data.fps)
+
+
+def _write_image(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    atomic_write(path, lambda draft: Image.fromarray(image).save(draft))

@@ -1,0 +1,126 @@
+"""One experiment from spec to evaluated model: the same-ID stage, then the cross-ID stage, each a run directory.
+
+A directory is named by its stage's fingerprint, so variants that do not change the same-ID stage share one teacher.
+What is finished is not done again; what was interrupted goes on."""
+
+import os
+import shutil
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+
+from directanimator.errors import UserError
+from directanimator.model.codec import PatchCodec
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.embedded import load_codec
+from experiments.evaluate import evaluate, is_evaluated
+from experiments.pools import train_pool
+from experiments.record import RunDirectory, Status, commit_tags, runs_root
+from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves
+from experiments.stage import InterruptedTrainingError, StageJob, train_stage, trained_model
+from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
+
+EXPERIMENT = "directanimator"
+
+
+def launch(spec: ExperimentSpec) -> Accelerator:
+    """The processes of this training: one, or as many as the launcher started.
+
+    Raises: UserError if the launcher and accelerate disagree, or the global batch does not divide."""
+    precision = "bf16" if spec.optim.precision == "bf16" else "no"
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != expected:
+        raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")
+    if spec.optim.global_batch_size % accelerator.num_processes:
+        raise UserError(
+            f"optim.global_batch_size={spec.optim.global_batch_size} does not divide over "
+            f"{accelerator.num_processes} processes"
+        )
+    return accelerator
+
+
+def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> RunDirectory:
+    """The run directory of a stage."""
+    name = f"{stage}-{stage_fingerprint(spec, stage)}"
+    known = {
+        "stage": stage,
+        "seed": str(spec.seed),
+        "fingerprint": stage_fingerprint(spec, stage),
+        "data_fingerprint": data_fingerprint(spec),
+        **commit_tags(),
+    }
+    return RunDirectory.claim(
+        runs_root(), name, spec=stage_leaves(spec, stage), tags={**tags, **known}, experiment=EXPERIMENT
+    )
+
+
+def start_fresh(spec: ExperimentSpec) -> None:
+    """Nothing; removes what an earlier call with this spec left, finished or not."""
+    for stage in ("same_id", "cross_id"):
+        shutil.rmtree(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}", ignore_errors=True)
+
+
+def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
+    """MLflow on the main process; nothing elsewhere."""
+    return MlflowTracker(address or default_uri()) if accelerator.is_main_process else NullTracker()
+
+
+def run_stage(
+    job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: PatchCodec
+) -> CueFusionTransformer:
+    """The stage's trained model, frozen; trains and evaluates what is missing.
+
+    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with the run's status set."""
+    tracker.start(run)
+    try:
+        if not is_trained(run):
+            train_stage(job, run, accelerator)
+        model = trained_model(run, job.spec)
+        if accelerator.is_main_process and not is_evaluated(run, job.spec):
+            evaluate(model, codec, job.spec, run)
+        _end(run, "finished", accelerator)
+        return model
+    except BaseException as problem:
+        _end(run, "interrupted" if isinstance(problem, InterruptedTrainingError | KeyboardInterrupt) else "failed", accelerator)
+        raise
+    finally:
+        tracker.finish()
+
+
+def is_trained(run: RunDirectory) -> bool:
+    """Whether the stage's last step is done."""
+    return (run.model / "spec.json").exists()
+
+
+def _end(run: RunDirectory, status: Status, accelerator: Accelerator) -> None:
+    if accelerator.is_main_process:
+        run.update(status=status)
+    if status == "finished":
+        accelerator.wait_for_everyone()
+
+
+def run_experiment(spec: ExperimentSpec, tags: dict[str, str], address: str | None = None) -> RunDirectory:
+    """The finished cross-ID run of the spec; its same-ID teacher is trained first if no variant has done so.
+
+    Raises: UserError for what cannot be met; InterruptedTrainingError after SIGINT or SIGTERM."""
+    accelerator = launch(spec)
+    codec = load_codec()
+    with accelerator.main_process_first():
+        pool = train_pool(spec)
+        teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
+    with teacher_run.exclusive() if accelerator.is_main_process else nullcontext():
+        job = StageJob(spec, "same_id", pool, teacher=None)
+        teacher = run_stage(job, teacher_run, accelerator, tracker_for(accelerator, address), codec)
+    lineage = {
+        "teacher_run": teacher_run.record().name,
+        "teacher_run_id": teacher_run.record().id,
+        "teacher_fingerprint": job.fingerprint,
+    }
+    with accelerator.main_process_first():
+        run = claim_stage(spec, "cross_id", {**tags, **lineage})
+    with run.exclusive() if accelerator.is_main_process else nullcontext():
+        job = StageJob(spec, "cross_id", pool, teacher)
+        run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
+    return run

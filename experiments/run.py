@@ -1,0 +1,65 @@
+"""`python -m experiments.run preset=cpu ablation=no_face_cue seed=1 same2x.weight=0.25`: train, evaluate, log.
+
+The same command goes on where an earlier one stopped; a finished experiment is shown, not run again. Imports nothing
+heavy until it is known that something is to be run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from directanimator.errors import UserError
+from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
+
+_SYNC = "sync="
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Exit status: 0, or 128 + the number of the signal that stopped the training.
+
+    Raises: UserError for bad input."""
+    synced = [token.removeprefix(_SYNC) for token in tokens if token.startswith(_SYNC)]
+    if synced:
+        return _sync(synced, tokens)
+    if not tokens or "--help" in tokens:
+        print(render_usage())
+        return 0
+    if "--list" in tokens:
+        print(render_list())
+        return 0
+    resolved = resolve(tokens)
+    print(render_dry_run(resolved), flush=True)
+    return 0 if "--dry-run" in resolved.options else _run(resolved)
+
+
+def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
+    from experiments.record import runs_root
+    from experiments.tracking import default_uri, sync
+
+    if len(tokens) != 1:
+        raise UserError(f"sync=RUN stands alone, got {' '.join(tokens)}")
+    path = runs_root() / names[0]
+    run_id = sync(path if path.exists() else Path(names[0]), default_uri())
+    print(f"{names[0]} is up to date in MLflow as run {run_id}")
+    return 0
+
+
+def _run(resolved: Resolved) -> int:
+    from experiments.comparison import render_comparison
+    from experiments.evaluate import read_evaluation
+    from experiments.experiment import run_experiment, start_fresh
+    from experiments.stage import InterruptedTrainingError
+
+    if "--fresh" in resolved.options:
+        start_fresh(resolved.spec)
+    tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
+    try:
+        run = run_experiment(resolved.spec, tags)
+    except InterruptedTrainingError as stop:
+        print(stop)
+        return 128 + stop.signal_number
+    print(render_comparison({resolved.ablation.name: [read_evaluation(run)]}))
+    print(f"run      {run.path}\nsheets   {run.media}\nbrowse   python -m experiments.ui")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

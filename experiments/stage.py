@@ -1,0 +1,192 @@
+"""One training stage in its run directory: builds it, goes on with it, writes checkpoints, the log and the model.
+
+Periodic work is hooks around the library's generator of steps. The same call after a kill ends at the same weights."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from accelerate import Accelerator
+
+from directanimator.atomic import atomic_directory, write_json
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.embedded import load_transformer, make_transformer
+from directanimator.objective.denoising import make_scheduler
+from directanimator.progress import progress
+from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
+from directanimator.training.loop import StepResult, train
+from directanimator.training.stages import (
+    CROSS_ID,
+    SAME_ID,
+    BatchSource,
+    Objective,
+    cross_id_objective,
+    same_id_objective,
+)
+from directanimator.training.state import TrainState, load_average, new_state
+from experiments.record import RunDirectory
+from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
+
+CHECKPOINT_SECONDS = 120.0
+"""A killed training loses at most this much."""
+
+
+class InterruptedTrainingError(Exception):
+    """A signal asked the training to stop; its checkpoint is written."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}; the same command goes on")
+        self.signal_number = signal_number
+
+
+@dataclass
+class StopRequest:
+    """The signal that asked to stop, if one did."""
+
+    signal_number: int | None = None
+
+    def _note(self, signal_number: int, _frame: FrameType | None) -> None:
+        self.signal_number = signal_number
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """A block in which SIGINT and SIGTERM are noted instead of obeyed at once."""
+    request = StopRequest()
+    old = {number: signal.signal(number, request._note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True, eq=False)
+class StageJob:
+    """A stage to be trained: what to minimize, from where, on what."""
+
+    spec: ExperimentSpec
+    stage: Stage
+    pool: Mapping[str, np.ndarray]
+    teacher: CueFusionTransformer | None
+    """The frozen same-ID model; None in the same-ID stage."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights that this stage ends with."""
+        return stage_fingerprint(self.spec, self.stage)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the stage."""
+        return self.spec.same_id.steps if self.stage == "same_id" else self.spec.cross_id.steps
+
+    def model(self) -> CueFusionTransformer:
+        """The model at step 0: the base, or in the cross-ID stage a copy of the teacher."""
+        model = make_transformer(self.spec.model, self.spec.seed)
+        if self.teacher is not None and self.spec.cross_id.init == "teacher":
+            model.load_state_dict(self.teacher.state_dict())
+        return model
+
+    def objective(self) -> Objective:
+        """What the stage minimizes."""
+        alphas = make_scheduler(self.spec.sampling).alphas_cumprod
+        if self.teacher is None:
+            return same_id_objective(alphas)
+        return cross_id_objective(alphas, self.teacher, self.spec.same2x)
+
+    def batches(self, accelerator: Accelerator) -> BatchSource:
+        """This process's batches by step."""
+        return BatchSource(
+            pool=dict(self.pool),
+            cues=self.spec.cues,
+            model=self.spec.model,
+            optim=self.spec.optim,
+            seed=self.spec.seed,
+            stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
+            same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+
+
+def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
+    """Nothing; afterwards `run.model` holds the averaged weights of the whole stage.
+
+    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
+    state = new_state(job.model(), job.spec.optim)
+    checkpoint = run.checkpoint / "state.safetensors"
+    if checkpoint.exists():
+        load_checkpoint(state, checkpoint, job.fingerprint)
+    if accelerator.is_main_process:
+        run.metrics.truncate_after(state.step)
+    results = train(
+        state, job.batches(accelerator).batch_at, job.objective(), job.steps, job.spec.optim, accelerator
+    )
+    label = job.stage.replace("_id", "-ID training")
+    with stop_requests() as request:
+        shown = progress(results, label, total=job.steps, done=state.step)
+        saver = _Saver(state, checkpoint, job.fingerprint, accelerator)
+        for result in shown if accelerator.is_main_process else results:
+            _log(run, result, job.stage, accelerator)
+            if request.signal_number is not None:
+                saver.save()
+                raise InterruptedTrainingError(request.signal_number)
+            saver.save_now_and_then()
+    saver.save()
+    if accelerator.is_main_process:
+        load_average(state)
+        save_model(state.model, run.model, job)
+    accelerator.wait_for_everyone()
+
+
+def _log(run: RunDirectory, result: StepResult, stage: Stage, accelerator: Accelerator) -> None:
+    if accelerator.is_main_process:
+        run.metrics.append(result.step, {f"train/{name}": value for name, value in result.metrics.items()})
+
+
+class _Saver:
+    def __init__(self, state: TrainState, path: Path, fingerprint: str, accelerator: Accelerator) -> None:
+        self._state, self._path, self._fingerprint = state, path, fingerprint
+        self._writes = accelerator.is_main_process
+        self._saved = time.monotonic()
+
+    def save(self) -> None:
+        if self._writes:
+            save_checkpoint(self._state, self._path, self._fingerprint)
+            self._saved = time.monotonic()
+
+    def save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+
+
+def save_model(model: CueFusionTransformer, directory: Path, job: StageJob) -> None:
+    """Nothing; writes a model that `animate` and MLflow can take: weights, the spec, and a card."""
+    with atomic_directory(directory) as draft:
+        model.save_pretrained(draft / "transformer")
+        write_json(draft / "spec.json", job.spec.model_dump(mode="json"))
+        (draft / "README.md").write_text(_card(job))
+
+
+def _card(job: StageJob) -> str:
+    return (
+        f"# DirectAnimator, {job.stage.replace('_', '-')} stage\n\n"
+        f"Fingerprint {job.fingerprint}; {job.steps} steps; seed {job.spec.seed}; trained on {job.spec.data.source} "
+        f"clips of {job.spec.data.size} px.\nThe spec is in spec.json. Use:\n\n"
+        "    python -m directanimator.animate reference=a.png driving=b.mp4 output=c.mp4 checkpoint=THIS_DIRECTORY\n"
+    )
+
+
+def trained_model(run: RunDirectory, spec: ExperimentSpec) -> CueFusionTransformer:
+    """The run's trained model, frozen.
+
+    Raises: UserError if it is missing, damaged or of another architecture."""
+    return load_transformer(run.model / "transformer", spec.model)
+
+
