@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from directanimator.errors import UserError, did_you_mean
+from directanimator.places import ASSETS_VARIABLE, assets_root
 
-CACHE_VARIABLE = "DIRECTANIMATOR_ASSETS"
 _CHUNK = 1 << 20
 
 
@@ -187,21 +187,15 @@ MANIFEST: tuple[Asset, ...] = (
 )
 
 
-def cache_folder() -> Path:
-    """Where the files are kept: `$DIRECTANIMATOR_ASSETS`, or `.cache/assets` in the project."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path(__file__).resolve().parents[1] / ".cache" / "assets"
-
-
 def asset(name: str, manifest: Sequence[Asset] = MANIFEST) -> Path:
     """The path of a fetched file whose bytes have just been checked.
 
     Raises: UserError if no such asset is known, it is not in the cache, or its bytes are not the expected ones."""
     wanted = _named(name, manifest)
-    path = cache_folder() / wanted.file_name
+    path = assets_root() / wanted.file_name
     remedy = f"get it with: python -m directanimator.assets fetch {name}"
     if not path.is_file():
-        raise UserError(f"{wanted.file_name} is not in {path.parent} (or set {CACHE_VARIABLE}); {remedy}")
+        raise UserError(f"{wanted.file_name} is not in {path.parent} (or set {ASSETS_VARIABLE}); {remedy}")
     if not _is_right(path, wanted):
         raise UserError(f"{path}: not the {wanted.package} file (sha256 differs); {remedy}")
     return path
@@ -210,7 +204,7 @@ def asset(name: str, manifest: Sequence[Asset] = MANIFEST) -> Path:
 def is_fetched(name: str, manifest: Sequence[Asset] = MANIFEST) -> bool:
     """Whether the file is in the cache with the expected bytes."""
     wanted = _named(name, manifest)
-    return _is_right(cache_folder() / wanted.file_name, wanted)
+    return _is_right(assets_root() / wanted.file_name, wanted)
 
 
 def fetch(
@@ -225,7 +219,7 @@ def fetch(
 
     Raises: UserError if a name is unknown, a download fails, or a file is not the expected one (none is kept)."""
     wanted = [_named(name, manifest) for name in dict.fromkeys(names)] or list(manifest)
-    folder = cache_folder()
+    folder = assets_root()
     missing = [item for item in wanted if not _is_right(folder / item.file_name, item)]
     for item in wanted:
         if item not in missing:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from diffusers import CogVideoXDPMScheduler
+from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -55,7 +55,7 @@ def sample(
             )
             earlier = timestep
         else:
-            latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+            latents = scheduler.step(velocity, int(timestep), latents, return_dict=False)[0]
         latents = latents.float()
     return latents
 

@@ -16,26 +16,28 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from directanimator.atomic import atomic_directory
 from directanimator.data.pool import build_pool, open_pool
 from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
 from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_patches, to_video
 from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
-from directanimator.model.embedded import EMBEDDED_DIRECTORY
+from directanimator.model.embedded import EMBEDDED_DIRECTORY, without_cues
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler
 from directanimator.objective.spec import SamplingSpec
+from directanimator.places import pretraining_root
 from directanimator.training.batch import DenoisingBatch, denoising_objective, draw_for, gaussian_noise, samples_of
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
 from directanimator.training.loop import Losses, StepResult, train
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, load_average, new_state
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache" / "pretrain"
 NUM_CLIPS = 12288
 NUM_TEST_CLIPS = 128
 SEED = 20261122
@@ -64,7 +66,7 @@ def parse(arguments: list[str]) -> Request:
     """The request of the command line.
 
     Raises: UserError for anything but `codec|base [steps=N]`."""
-    defaults = {"codec": 6500, "base": 8000}
+    defaults = {"codec": 6500, "base": 10500}
     if not arguments or arguments[0] not in defaults:
         word = arguments[0] if arguments else ""
         raise UserError(f"expected `codec` or `base`, got {word!r}{did_you_mean(word, defaults)}")
@@ -77,9 +79,9 @@ def parse(arguments: list[str]) -> Request:
     return Request(arguments[0], steps)
 
 
-def pixel_pool(split: str, count: int) -> dict[str, np.ndarray]:
+def pixel_pool(split: Split, count: int) -> dict[str, np.ndarray]:
     """Rendered clips of a split, made on the first call."""
-    directory = CACHE / f"pixels-{split}-{count}"
+    directory = pretraining_root() / f"pixels-{split}-{count}"
     make = functools.partial(synthetic_pixels, split, spec=DataSpec())
     build_pool(directory, count, make, f"rendering {split} clips")
     return open_pool(directory)
@@ -110,7 +112,7 @@ def resumable(
 
 def run_training(state: TrainState, name: str, results: Iterator[StepResult], total: int) -> None:
     """Nothing; trains to the end from the last checkpoint on."""
-    checkpoint, fingerprint = CACHE / f"{name}.safetensors", f"{name}-{total}"
+    checkpoint, fingerprint = pretraining_root() / f"{name}.safetensors", f"{name}-{total}"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint, fingerprint)
     for _ in resumable(state, checkpoint, fingerprint, results, total):
@@ -169,10 +171,10 @@ def measure_codec(codec: PatchCodec, video: Tensor) -> dict[str, float]:
     }
 
 
-def write_model(model: CueFusionTransformer | PatchCodec, directory: Path, report: dict[str, float]) -> None:
-    """Nothing; writes config, weights and the measured report. The transformer's weights are halved to bf16."""
+def write_model(model: ModelMixin, directory: Path, report: dict[str, float]) -> None:
+    """Nothing; writes config, weights and the measured report."""
     with atomic_directory(directory) as draft:
-        (model if isinstance(model, PatchCodec) else model.to(torch.bfloat16)).save_pretrained(draft)
+        model.save_pretrained(draft)
         (draft / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"wrote {directory}: {report}")
 
@@ -217,7 +219,7 @@ def train_base(steps: int) -> None:
     state = new_state(model, BASE_OPTIM)
     results = train(state, batch_at, denoising_objective(alphas), steps, BASE_OPTIM, accelerator)
     run_training(state, "base", results, steps)
-    write_model(model, EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
+    write_model(without_cues(model).bfloat16(), EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
 
 
 def main(arguments: list[str]) -> int:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
+from directanimator.places import mlruns_root
 from experiments.command_line import resolve, run_main
 from experiments.comparison import render_comparison, render_markdown
 from experiments.evaluate import read_evaluation
 from experiments.experiment import run_experiment
-from experiments.record import RunDirectory, mlruns_root
+from experiments.record import RunDirectory
 from experiments.stage import InterruptedTrainingError
 
-VARIANTS = ("full", "no_face_cue")
+VARIANTS = ("no_face_cue", "full")
+"""In the order of training: the last one is what `animate` takes when no checkpoint is named."""
 
 
 def main(tokens: Sequence[str]) -> int:
@@ -39,7 +41,7 @@ def main(tokens: Sequence[str]) -> int:
 
 def show(runs: dict[str, RunDirectory], seconds: float) -> None:
     """Nothing; prints the comparison and where everything lies, and writes the comparison beside the runs."""
-    evaluations = {name: [read_evaluation(run)] for name, run in runs.items()}
+    evaluations = {name: [read_evaluation(runs[name])] for name in reversed(runs)}
     table: Path = mlruns_root() / "demo.md"
     atomic_write(table, render_markdown(evaluations).encode())
     say(render_comparison(evaluations))

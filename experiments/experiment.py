@@ -14,9 +14,10 @@ from directanimator.errors import UserError
 from directanimator.model.codec import PatchCodec
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_codec
+from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
 from experiments.pools import train_pool
-from experiments.record import RunDirectory, Status, commit_tags, runs_root
+from experiments.record import RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves
 from experiments.stage import InterruptedTrainingError, StageJob, train_stage, trained_model
 from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
@@ -73,6 +74,7 @@ def run_stage(
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
     Raises: InterruptedTrainingError after SIGINT or SIGTERM, with the run's status set."""
+    status: Status = "failed"
     tracker.start(run)
     try:
         if not is_trained(run):
@@ -80,25 +82,21 @@ def run_stage(
         model = trained_model(run, job.spec)
         if accelerator.is_main_process and not is_evaluated(run, job.spec):
             evaluate(model, codec, job.spec, run)
-        _end(run, "finished", accelerator)
-        return model
-    except BaseException as problem:
-        _end(run, "interrupted" if isinstance(problem, InterruptedTrainingError | KeyboardInterrupt) else "failed", accelerator)
+        status = "finished"
+    except (InterruptedTrainingError, KeyboardInterrupt):
+        status = "interrupted"
         raise
     finally:
+        if accelerator.is_main_process:
+            run.update(status=status)
         tracker.finish()
+    accelerator.wait_for_everyone()
+    return model
 
 
 def is_trained(run: RunDirectory) -> bool:
     """Whether the stage's last step is done."""
     return (run.model / "spec.json").exists()
-
-
-def _end(run: RunDirectory, status: Status, accelerator: Accelerator) -> None:
-    if accelerator.is_main_process:
-        run.update(status=status)
-    if status == "finished":
-        accelerator.wait_for_everyone()
 
 
 def run_experiment(spec: ExperimentSpec, tags: dict[str, str], address: str | None = None) -> RunDirectory:

@@ -17,8 +17,8 @@ from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic_items import synthetic_item
 from directanimator.model.codec import PatchCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, load_codec
+from directanimator.places import mlruns_root
 from directanimator.training.prepared import prepare
-from experiments.record import mlruns_root
 from experiments.spec import ExperimentSpec, data_fingerprint
 
 POOL_VERSION = 1

@@ -29,19 +29,6 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][\w.,=+-]{0,199}", re.ASCII)
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def mlruns_root() -> Path:
-    """The absolute directory of everything that runs leave: $DIRECTANIMATOR_RUNS, else `mlruns` in the project root.
-
-    Never depends on the working directory, unless the variable itself is relative."""
-    chosen = os.environ.get("DIRECTANIMATOR_RUNS")
-    return Path(chosen).expanduser().absolute() if chosen else Path(__file__).resolve().parent.parent / "mlruns"
-
-
-def runs_root() -> Path:
-    """The absolute directory that holds one directory per run."""
-    return mlruns_root() / "runs"
-
-
 @dataclass(frozen=True)
 class MetricRecord:
     """What was measured at one step: seconds since the epoch, and a number per metric name."""

@@ -3,11 +3,16 @@
 The same command goes on where an earlier one stopped; a finished experiment is shown, not run again. Imports nothing
 heavy until it is known that something is to be run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
+
+if TYPE_CHECKING:
+    from experiments.record import RunDirectory
 
 _SYNC = "sync="
 
@@ -26,12 +31,18 @@ def main(tokens: Sequence[str]) -> int:
         print(render_list())
         return 0
     resolved = resolve(tokens)
-    print(render_dry_run(resolved), flush=True)
+    if _is_main_process():
+        print(render_dry_run(resolved), flush=True)
     return 0 if "--dry-run" in resolved.options else _run(resolved)
 
 
+def _is_main_process() -> bool:
+    """Whether this process speaks for all that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
-    from experiments.record import runs_root
+    from directanimator.places import runs_root
     from experiments.tracking import default_uri, sync
 
     if len(tokens) != 1:
@@ -43,12 +54,10 @@ def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
 
 
 def _run(resolved: Resolved) -> int:
-    from experiments.comparison import render_comparison
-    from experiments.evaluate import read_evaluation
     from experiments.experiment import run_experiment, start_fresh
     from experiments.stage import InterruptedTrainingError
 
-    if "--fresh" in resolved.options:
+    if "--fresh" in resolved.options and _is_main_process():
         start_fresh(resolved.spec)
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
     try:
@@ -56,9 +65,17 @@ def _run(resolved: Resolved) -> int:
     except InterruptedTrainingError as stop:
         print(stop)
         return 128 + stop.signal_number
+    if _is_main_process():
+        _show(resolved, run)
+    return 0
+
+
+def _show(resolved: Resolved, run: "RunDirectory") -> None:
+    from experiments.comparison import render_comparison
+    from experiments.evaluate import read_evaluation
+
     print(render_comparison({resolved.ablation.name: [read_evaluation(run)]}))
     print(f"run      {run.path}\nsheets   {run.media}\nbrowse   python -m experiments.ui")
-    return 0
 
 
 if __name__ == "__main__":

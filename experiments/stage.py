@@ -119,7 +119,8 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     """Nothing; afterwards `run.model` holds the averaged weights of the whole stage.
 
     Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
-    state = new_state(job.model(), job.spec.optim)
+    model = job.model()
+    state = new_state(model, job.spec.optim)
     checkpoint = run.checkpoint / "state.safetensors"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint, job.fingerprint)
@@ -141,7 +142,7 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     saver.save()
     if accelerator.is_main_process:
         load_average(state)
-        save_model(state.model, run.model, job)
+        save_model(model, run.model, job)
     accelerator.wait_for_everyone()
 
 

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
-from experiments.record import MetricRecord, MetricsLog, MirrorState, RunDirectory, Status, locked, mlruns_root
+from directanimator.places import mlruns_root
+from experiments.record import MetricRecord, MetricsLog, MirrorState, RunDirectory, Status, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

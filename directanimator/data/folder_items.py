@@ -11,7 +11,7 @@ import numpy as np
 
 from directanimator.cues.canvas import resize
 from directanimator.cues.person import PersonTrack
-from directanimator.data.items import AnimationItem
+from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.errors import UserError
@@ -20,8 +20,6 @@ from directanimator.perception.person import require_person
 from directanimator.video import fit_square, read_video
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
-SOURCE_SCALE = 2
-"""Side of a driving frame in canvas sides."""
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}

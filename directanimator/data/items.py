@@ -7,6 +7,9 @@ from jaxtyping import UInt8
 
 from directanimator.cues.person import PersonTrack
 
+SOURCE_SCALE = 2
+"""Side of a driving frame in canvas sides: the face is cropped from the driving video's own resolution."""
+
 
 @dataclass(frozen=True, eq=False)
 class AnimationItem:

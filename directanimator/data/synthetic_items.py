@@ -7,12 +7,9 @@ import numpy as np
 
 from directanimator.cues.canvas import resize
 from directanimator.cues.person import PersonTrack
-from directanimator.data.items import AnimationItem
+from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Identity, RenderedClip, Scene, Split, SyntheticPair, pair_at, render_clip
-
-SOURCE_SCALE = 2
-"""Side of a driving frame in canvas sides."""
 
 
 def track_of(clip: RenderedClip) -> PersonTrack:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+MIN_CLIPS = 6
+"""Fewest clips that can exclude anything: five that agree in sign do so by chance in 1 of 16 cases."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -22,8 +25,8 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """True when the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
+        """True when the whole interval lies on one side of zero, and at least 6 clips say so."""
+        return self.n >= MIN_CLIPS and (self.low > 0 or self.high < 0)
 
 
 def bootstrap_mean(values: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:

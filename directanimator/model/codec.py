@@ -5,7 +5,7 @@ for a CPU: a linear transform of space-time patches, fitted in closed form, and 
 either side that carries what the transform leaves out. Knows nothing of people, cues or diffusion.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ PATCH = 8
 """Pixels per latent cell and side."""
 
 
+@runtime_checkable
 class VideoCodec(Protocol):
     """What the rest of the library needs of a codec."""
 

@@ -5,6 +5,7 @@ In the order of the paper's figure: cue latents, cue embedding, block, transform
 """
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Rotary = tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]
+Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
 """Cosines and sines of the video tokens' positions."""
 CueInit = Literal["zero", "default"]
 CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
@@ -117,7 +118,7 @@ class CueFusionBlock(CogVideoXBlock):
         super().__init__(width, num_heads, head_dim, time_embed_dim, attention_bias=True)
         self.cues = CueModulation(time_embed_dim, width, cue_init)
 
-    def forward(
+    def forward(  # type: ignore[override]  # the streams travel with the tokens
         self,
         hidden: Float[Tensor, "b n d"],
         text: Float[Tensor, "b m d"],
@@ -199,7 +200,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
     @property
     def latent_channels(self) -> int:
         """Channels of a latent; the input has twice as many."""
-        return int(self.config.out_channels)
+        return int(self.config["out_channels"])
 
     @torch.no_grad()
     def start_cues_from_base(self) -> None:
@@ -212,7 +213,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         for embed in (self.pose_embed, self.face_embed):
             nn.init.zeros_(embed.proj.weight)
             embed.proj.weight[:, :channels].copy_(volume)
-            nn.init.zeros_(embed.proj.bias)
+            nn.init.zeros_(embed.proj.bias)  # type: ignore[arg-type]  # Conv3d(bias=True) always has one
 
     def _streams(self, cues: CueLatents) -> Streams:
         _, _, _, lh, lw = cues.pose.shape
@@ -231,22 +232,22 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
     def _time_embedding(self, timestep: Int[Tensor, " b"], dtype: torch.dtype) -> Float[Tensor, "b e"]:
         embedding: Tensor = self.time_embedding(self.time_proj(timestep).to(dtype))
         if self.ofs_embedding is not None:
-            offset = torch.full_like(timestep, 2)  # the value CogVideoX1.5's own pipeline passes
-            embedding = embedding + self.ofs_embedding(self.ofs_proj(offset).to(dtype))
+            offset = timestep.new_full((1,), 2)  # the value CogVideoX1.5's own pipeline passes
+            embedding = embedding + self.ofs_embedding(self.ofs_proj(offset).to(dtype))  # type: ignore[misc]  # as above
         return embedding
 
     def rotary(self, lf: int, lh: int, lw: int, device: torch.device) -> Rotary | None:
         """Rotary positions of a latent grid, as CogVideoX's own pipelines make them."""
-        if not self.config.use_rotary_positional_embeddings:
+        if not self.config["use_rotary_positional_embeddings"]:
             return None
         p_t, p, _ = self.pose_embed.patch
         grid = (lh // p, lw // p)
-        if self.config.patch_size_t is None:
+        if self.config["patch_size_t"] is None:
             crops, kind, largest = ((0, 0), grid), "linspace", None
         else:
-            crops, kind, largest = None, "slice", (self.config.sample_height // p, self.config.sample_width // p)
+            crops, kind, largest = None, "slice", grid
         cos, sin = get_3d_rotary_pos_embed(
-            self.config.attention_head_dim, crops, grid, lf // p_t, grid_type=kind, max_size=largest, device=device
+            self.config["attention_head_dim"], crops, grid, lf // p_t, grid_type=kind, max_size=largest, device=device
         )
         return cos, sin
 
@@ -263,7 +264,8 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         stacked = _pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
         tokens = self.embedding_dropout(self.patch_embed(text, stacked))
         temb = self._time_embedding(timestep, noisy_latents.dtype)
-        rotary = self.rotary(stacked.shape[1], *stacked.shape[-2:], device=stacked.device)
+        _, lf, _, lh, lw = stacked.shape
+        rotary = self.rotary(lf, lh, lw, stacked.device)
         streams = None if cues is None else self._streams(cues.padded(padding))
         split = text.shape[1]
         return tokens[:, split:], tokens[:, :split], temb, rotary, streams
@@ -271,9 +273,9 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
     def _unpatchify(self, tokens: Float[Tensor, "b n o"], shape: torch.Size) -> Float[Tensor, "b lf c lh lw"]:
         b, lf, _, lh, lw = shape
         p_t, p, _ = self.pose_embed.patch
-        order = (-1, p, p) if self.config.patch_size_t is None else (-1, p_t, p, p)
+        order = (-1, p, p) if self.config["patch_size_t"] is None else (-1, p_t, p, p)
         cells = tokens.unflatten(2, order).unflatten(1, (-(-lf // p_t), lh // p, lw // p))
-        if self.config.patch_size_t is None:
+        if self.config["patch_size_t"] is None:
             return cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, lf, -1, lh, lw)
         frames = cells.permute(0, 1, 5, 4, 2, 6, 3, 7).flatten(1, 2)
         return frames.reshape(b, frames.shape[1], -1, lh, lw)[:, -lf:]
@@ -294,7 +296,8 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         features = None
         for done, block in enumerate(self.transformer_blocks, start=1):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                hidden, text, streams = self._gradient_checkpointing_func(block, hidden, text, temb, rotary, streams)
+                run = partial(self._gradient_checkpointing_func, block)  # type: ignore[arg-type]  # set when enabled
+                hidden, text, streams = run(hidden, text, temb, rotary, streams)
             else:
                 hidden, text, streams = block(hidden, text, temb, rotary, streams)
             if done == features_after:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -40,7 +41,7 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
 
 
 def load_base(model: CueFusionTransformer, directory: Path) -> None:
-    """Nothing; puts a base checkpoint's weights into the model and leaves exactly the cue parameters as they are.
+    """Nothing; puts a base checkpoint's weights into the model, and starts the cue embeddings from them.
 
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
     weights = {name: tensor for name, tensor in _read_weights(directory).items() if not _is_cue(name)}
@@ -85,12 +86,32 @@ def _is_cue(name: str) -> bool:
 
 def _weight_files(directory: Path) -> list[Path]:
     index = directory / f"{_WEIGHTS}.index.json"
-    names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {_WEIGHTS}
-    files = [directory / name for name in sorted(names)]
+    files = [directory / name for name in (_names_in(index) if index.exists() else [_WEIGHTS])]
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise UserError(f"no weights at {missing[0]}; give a directory in diffusers' layout, or model.base=embedded")
     return files
+
+
+def _names_in(index: Path) -> list[str]:
+    """File names of a sharded checkpoint; each lies beside the index."""
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{index} is not an index of weights ({type(error).__name__})") from error
+    odd = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if odd or not names:
+        raise UserError(f"{index} is not an index of weights (expected names of files beside it)")
+    return sorted(names)
+
+
+def without_cues(model: CueFusionTransformer) -> CogVideoXTransformer3DModel:
+    """The base inside the model: a plain CogVideoX transformer with a copy of its weights."""
+    base = CogVideoXTransformer3DModel(
+        **{name: value for name, value in model.config.items() if name != "cue_init" and not name.startswith("_")}
+    )
+    base.load_state_dict({name: value for name, value in model.state_dict().items() if not _is_cue(name)})
+    return base
 
 
 def make_transformer(spec: ModelSpec, seed: int) -> CueFusionTransformer:

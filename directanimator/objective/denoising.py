@@ -4,7 +4,8 @@ a = alpha_bar(t), the share of signal that is left at timestep t; noisy = sqrt(a
 v = sqrt(a) eps - sqrt(1 - a) x. At the last timestep a is exactly 0 and v = -x.
 """
 
-from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
+from diffusers.schedulers.scheduling_ddim_cogvideox import CogVideoXDDIMScheduler
+from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F

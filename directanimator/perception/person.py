@@ -1,6 +1,6 @@
 """What a finder of people must offer, and what is asked of the pictures that it looks at."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -12,6 +12,7 @@ RIVAL_SIDE = 0.4
 """A second face counts as a second person from this share of the larger face's side."""
 
 
+@runtime_checkable
 class PersonPerception(Protocol):
     """Finds people. Several implementations, one meaning: pixel 0 spans 0..1, masks are coverage 0..255."""
 

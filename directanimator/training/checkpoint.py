@@ -1,6 +1,6 @@
 """A training state on disk: one safetensors file, written whole or not at all, that resumes bit for bit."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from directanimator.errors import UserError
 from directanimator.training.state import TrainState, trainable
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_PARTS = ("model", "ema", *_MOMENTS)
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:
@@ -26,11 +27,20 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
+def _fits(tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> bool:
+    """Whether weights and average of every parameter are there, both moments or neither, and nothing else."""
+    legal = {f"{part}.{name}": value.shape for part in _PARTS for name, value in parameters.items()}
+    odd = any(tensor.shape != legal.get(name) for name, tensor in tensors.items())
+    weights = all(f"{part}.{name}" in tensors for part in ("model", "ema") for name in parameters)
+    moments = all(len({f"{moment}.{name}" in tensors for moment in _MOMENTS}) == 1 for name in parameters)
+    return weights and moments and not odd
+
+
 def save_checkpoint(state: TrainState, path: Path, fingerprint: str) -> None:
     """Nothing; afterwards `path` holds the whole state.
 
     Raises: UserError if the disk is full or the target cannot be written."""
-    metadata = {"fingerprint": fingerprint, "step": json.dumps(state.step)}
+    metadata = {"fingerprint": fingerprint, "step": str(state.step)}
     atomic_write(path, lambda draft: save_file(_tensors(state), draft, metadata))
 
 
@@ -48,11 +58,11 @@ def load_checkpoint(state: TrainState, path: Path, fingerprint: str) -> None:
     if metadata.get("fingerprint") != fingerprint:
         raise UserError(f"checkpoint {path} is of spec {metadata.get('fingerprint')}, expected {fingerprint}")
     parameters = trainable(state.model)
-    expected = {f"model.{name}": value.shape for name, value in parameters.items()}
-    found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")}
-    if expected != found:
+    if not _fits(tensors, parameters):
         raise UserError(f"checkpoint {path} is of another architecture; delete it to start over")
-    state.step = int(json.loads(metadata["step"]))
+    if not metadata.get("step", "").isdecimal():
+        raise UserError(f"checkpoint {path} does not tell its step; delete it to start over")
+    state.step = int(metadata["step"])
     for name, parameter in parameters.items():
         parameter.copy_(tensors[f"model.{name}"])
         state.ema[name].copy_(tensors[f"ema.{name}"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from directanimator import assets
+from directanimator import assets, places
 from directanimator.assets import MANIFEST, Asset, Package, asset, fetch, is_fetched, main
 from directanimator.errors import UserError
 
@@ -62,7 +62,7 @@ class FakeRegistry:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
-    monkeypatch.setenv(assets.CACHE_VARIABLE, str(folder))
+    monkeypatch.setenv(places.ASSETS_VARIABLE, str(folder))
     return folder
 
 
@@ -173,8 +173,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(
 
 
 def test_without_the_variable_the_cache_lies_in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(assets.CACHE_VARIABLE, raising=False)
-    assert assets.cache_folder().parts[-2:] == (".cache", "assets")
+    monkeypatch.delenv(places.ASSETS_VARIABLE, raising=False)
+    assert places.assets_root().parts[-2:] == (".cache", "assets")
 
 
 def test_a_client_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,8 @@ COUPLED = {
     "data.folder",
     "data.size",
     "data.latent_frames",
+    "cross_id.same_id_share",
+    "evaluation.subsets",
     "cues.location.soften_cells",
     "model.base",
     "model.num_layers",
@@ -94,6 +96,8 @@ COUPLED = {
     "same2x.block",
 }
 """Fields whose legal values hang on other fields."""
+FOLDER_NEEDS: dict[str, Any] = {"cross_id.same_id_share": 1.0, "evaluation.subsets": ("self",)}
+"""What clips without cross-ID pairs ask of a spec."""
 FREE = sorted(LEGAL.keys() - COUPLED)
 
 
@@ -105,6 +109,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
+    if values["data.source"] == "folder":
+        values |= FOLDER_NEEDS
     values["same2x.block"] = min(values["same2x.block"], values["model.num_layers"])
     values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
     return values

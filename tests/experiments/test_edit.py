@@ -9,7 +9,7 @@ from directanimator.errors import UserError
 from directanimator.model.spec import ModelSpec
 from experiments.edit import Edit, describe, diff, edit, fields, format_value, leaves, legal_values, parse_value
 from experiments.spec import ExperimentSpec
-from tests.experiments.strategies import BASE, LEGAL, free_edits, specs
+from tests.experiments.strategies import BASE, FOLDER_NEEDS, LEGAL, free_edits, specs
 
 FIELDS = fields(ExperimentSpec)
 INTEGERS = sorted(path for path, field in FIELDS.items() if field.annotation is int)
@@ -56,7 +56,7 @@ def test_an_edit_leaves_the_original_as_it_was(spec: ExperimentSpec) -> None:
 
 
 def test_edits_that_are_legal_only_together_are_taken_together() -> None:
-    moved = edit(BASE, {"data.source": "folder", "data.folder": "clips"})
+    moved = edit(BASE, {"data.source": "folder", "data.folder": "clips", **FOLDER_NEEDS})
     assert (moved.data.source, moved.data.folder) == ("folder", "clips")
 
 
@@ -94,6 +94,7 @@ def test_all_errors_are_told_at_once() -> None:
         ({"cues.face.enabled": 1}, ["cues.face.enabled=1", "true or false"]),
         ({"evaluation.subsets": ("sel",)}, ["evaluation.subsets=sel", "self, cross"]),
         ({"data.source": "folder"}, ["data: ", "folder=DIR"]),
+        ({"data.source": "folder", "data.folder": "clips"}, ["cross_id.same_id_share=0.5", "subsets=self,cross"]),
     ],
 )
 def test_a_refusal_names_path_value_and_legal_values(edits: dict[str, Any], parts: list[str]) -> None:
@@ -136,8 +137,8 @@ def test_every_refusal_is_one_short_line(edits: dict[str, str]) -> None:
 
 @given(specs(), st.sampled_from(sorted(LEGAL)))
 @example(edit(BASE, {"model.base": "none"}), "model.base")
-@example(edit(BASE, {"data.source": "folder", "data.folder": "none"}), "data.folder")
-@example(edit(BASE, {"data.source": "folder", "data.folder": '"'}), "data.folder")
+@example(edit(BASE, {"data.source": "folder", "data.folder": "none", **FOLDER_NEEDS}), "data.folder")
+@example(edit(BASE, {"data.source": "folder", "data.folder": '"', **FOLDER_NEEDS}), "data.folder")
 def test_text_round_trips(spec: ExperimentSpec, path: str) -> None:
     value = leaves(spec)[path]
     parsed = parse_value(format_value(value), FIELDS[path].annotation)

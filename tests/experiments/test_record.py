@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.errors import UserError
-from experiments.record import MetricsLog, RunDirectory, commit_tags, environment, locked, mlruns_root
+from directanimator.places import mlruns_root
+from experiments.record import MetricsLog, RunDirectory, commit_tags, environment, locked
 
 NAMES = st.sampled_from(["loss", "val/psnr", "system/cpu", "grad norm"])
 ENTRIES = st.lists(st.tuples(st.integers(0, 50), st.dictionaries(NAMES, st.floats(), min_size=1)), max_size=12)

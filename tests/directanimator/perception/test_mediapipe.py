@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator import assets
+from directanimator import places
 from directanimator.assets import asset, is_fetched
 from directanimator.cues.person import PersonTrack
 from directanimator.errors import UserError
@@ -114,7 +114,7 @@ def test_only_a_clip_without_anybody_is_refused(value: int, refused: bool) -> No
 
 
 def test_without_weights_the_command_that_brings_them_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(assets.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(places.ASSETS_VARIABLE, str(tmp_path))
     with pytest.raises(UserError, match=r"directanimator\.assets fetch"):
         MediapipePerception()
 

@@ -1,0 +1,35 @@
+"""Where things lie on this machine: no part of an experiment's identity, and independent of the working directory."""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+RUNS_VARIABLE = "DIRECTANIMATOR_RUNS"
+ASSETS_VARIABLE = "DIRECTANIMATOR_ASSETS"
+
+
+def _chosen(variable: str, default: Path) -> Path:
+    chosen = os.environ.get(variable)
+    return Path(chosen).expanduser().absolute() if chosen else default
+
+
+def mlruns_root() -> Path:
+    """The absolute directory of everything that runs leave: $DIRECTANIMATOR_RUNS, else `mlruns` in the project.
+
+    Never depends on the working directory, unless the variable itself is relative."""
+    return _chosen(RUNS_VARIABLE, PROJECT / "mlruns")
+
+
+def runs_root() -> Path:
+    """The absolute directory that holds one directory per run."""
+    return mlruns_root() / "runs"
+
+
+def assets_root() -> Path:
+    """The absolute directory of fetched weights and clips: $DIRECTANIMATOR_ASSETS, else `.cache/assets`."""
+    return _chosen(ASSETS_VARIABLE, PROJECT / ".cache" / "assets")
+
+
+def pretraining_root() -> Path:
+    """The absolute directory of what making the embedded base leaves."""
+    return PROJECT / ".cache" / "pretrain"

@@ -1,0 +1,69 @@
+"""Real runs of the smallest preset, each in a process of its own, as a user would start them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TIMEOUT = 300
+SAVE_EVERY_STEP = (
+    "import sys, experiments.stage as stage; stage.CHECKPOINT_SECONDS = 0.0\n"
+    "from experiments.command_line import run_main; from experiments.run import main; run_main(main)"
+)
+"""The run command, but with a checkpoint after every step."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A directory of runs, and commands that use it."""
+
+    root: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        return {**os.environ, "DIRECTANIMATOR_RUNS": str(self.root), "OMP_NUM_THREADS": "1", **extra}
+
+    def call(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words], env=self.environment(**extra), capture_output=True, text=True, timeout=TIMEOUT
+        )
+
+    def run(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        return self.call("-m", "experiments.run", *words, **extra)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        command: Sequence[str] = [sys.executable, "-c", SAVE_EVERY_STEP, *words]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, env=self.environment(), stdout=quiet, stderr=quiet)
+
+    def stage(self, name: str) -> Path:
+        """The one run directory of a stage."""
+        (found,) = (self.root / "runs").glob(f"{name}-*")
+        return found
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A workplace in which the smallest preset has run to its end."""
+    place = Workplace(tmp_path_factory.mktemp("finished"))
+    done = place.run("preset=smoke")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def fresh(finished: Workplace, tmp_path: Path) -> Callable[[], Workplace]:
+    """Makes workplaces without runs that share the prepared clips, which take longest."""
+
+    def make() -> Workplace:
+        place = Workplace(tmp_path / f"place-{len(list(tmp_path.iterdir()))}")
+        place.root.mkdir()
+        shutil.copytree(finished.root / "cache", place.root / "cache")
+        shutil.copy(finished.root / "mlflow.db", place.root / "mlflow.db")
+        return place
+
+    return make

@@ -1,0 +1,78 @@
+"""Killed or asked to stop, then started again: the result is that of a run which was never stopped."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Workplace
+
+pytestmark = pytest.mark.slow
+
+WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
+STEPS = 12
+WORDS = ("preset=smoke", f"same_id.steps={STEPS}", f"cross_id.steps={STEPS}", "model.num_layers=1")
+DEADLINE_S = 240
+
+
+def curve(run: Path) -> list[tuple[int, dict[str, float]]]:
+    """Steps and values of a run's log, without the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["values"]) for line in lines]
+
+
+def steps_logged(place: Workplace, stage: str) -> int:
+    logs = list((place.root / "runs").glob(f"{stage}-*/metrics.jsonl"))
+    return len(logs[0].read_bytes().splitlines()) if logs else 0
+
+
+def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals) -> int:
+    """The exit status of a run that gets a signal once it has logged `step` steps of a stage."""
+    process: subprocess.Popen[bytes] = place.start(*WORDS)
+    deadline = time.monotonic() + DEADLINE_S
+    while steps_logged(place, stage) < step and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(how)
+    return process.wait(DEADLINE_S)
+
+
+@pytest.fixture(scope="module")
+def unbroken(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    place = Workplace(tmp_path_factory.mktemp("unbroken"))
+    (place.root / "cache").symlink_to(finished.root / "cache")
+    done = place.run(*WORDS)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def assert_equal_runs(place: Workplace, unbroken: Workplace) -> None:
+    for stage in ("same_id", "cross_id"):
+        assert (place.stage(stage) / WEIGHTS).read_bytes() == (unbroken.stage(stage) / WEIGHTS).read_bytes()
+        assert curve(place.stage(stage)) == curve(unbroken.stage(stage))
+
+
+def test_resuming_after_three_kills_equals_never_stopping(fresh: Callable[[], Workplace], unbroken: Workplace):
+    place = fresh()
+    for stage, step in (("same_id", 2), ("same_id", STEPS - 3), ("cross_id", 5)):
+        assert stop_at(place, stage, step, signal.SIGKILL) == -signal.SIGKILL
+    done = place.run(*WORDS)
+    assert done.returncode == 0, done.stderr
+    assert_equal_runs(place, unbroken)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_writes_a_checkpoint_and_says_so(
+    fresh: Callable[[], Workplace], unbroken: Workplace, how: signal.Signals
+):
+    place = fresh()
+    assert stop_at(place, "cross_id", 2, how) == 128 + how
+    run = place.stage("cross_id")
+    assert (run / "checkpoint/state.safetensors").exists()
+    assert json.loads((run / "record.json").read_text())["status"] == "interrupted"
+    assert place.run(*WORDS).returncode == 0
+    assert_equal_runs(place, unbroken)

@@ -1,0 +1,112 @@
+"""The main job from the command line: what it leaves, what it prints, what it refuses."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+
+import av
+import pytest
+from safetensors.torch import load_file
+
+from directanimator.data.spec import DataSpec
+from tests.integration.conftest import Workplace
+
+pytestmark = pytest.mark.slow
+FOLDER = ("cross_id.same_id_share=1", "evaluation.subsets=self")
+
+
+def test_a_run_leaves_weights_scores_sheets_and_videos(finished: Workplace):
+    run = finished.stage("cross_id")
+    weights = load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    report = json.loads((run / "evaluation.json").read_text())
+    assert set(report["clips"]) == {"self", "cross"}
+    assert set(report["trivial"]) == {"repeat_reference", "paste_driving_frame", "paste_driving_person"}
+    assert {path.name for path in run.rglob("*_sheet.png")} == {"self_sheet.png", "cross_sheet.png"}
+
+
+def test_videos_have_the_clips_length_and_rate(finished: Workplace):
+    video = next(finished.stage("cross_id").rglob("cross_00.mp4"))
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        assert sum(1 for _ in container.decode(stream)) == DataSpec(latent_frames=2).num_frames
+        assert float(stream.average_rate or 0) == DataSpec().fps
+
+
+def test_the_student_names_its_teacher(finished: Workplace):
+    student = json.loads((finished.stage("cross_id") / "record.json").read_text())["tags"]
+    teacher = json.loads((finished.stage("same_id") / "record.json").read_text())
+    assert student["teacher_run"] == teacher["name"]
+    assert student["teacher_fingerprint"] == teacher["tags"]["fingerprint"]
+    assert student["ablation"] == "full"
+
+
+def test_the_log_holds_every_step_once(finished: Workplace):
+    for stage in ("same_id", "cross_id"):
+        lines = (finished.stage(stage) / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_mlflow_holds_the_values_of_the_log(finished: Workplace):
+    run = finished.stage("cross_id")
+    (mirror,) = json.loads((run / "record.json").read_text())["mirrors"].values()
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    with sqlite3.connect(finished.root / "mlflow.db") as database:
+        rows = database.execute(
+            "select step, value from metrics where run_uuid = ? and key = 'train/loss'", (mirror["run_id"],)
+        )
+        assert dict(rows.fetchall()) == {line["step"]: line["values"]["train/loss"] for line in logged}
+
+
+def test_the_same_command_again_changes_nothing(finished: Workplace):
+    weights = finished.stage("cross_id") / "model/transformer/diffusion_pytorch_model.safetensors"
+    before = weights.stat().st_mtime_ns
+    again = finished.run("preset=smoke")
+    assert again.returncode == 0, again.stderr
+    assert weights.stat().st_mtime_ns == before
+    assert "repeat the reference" in again.stdout
+
+
+def test_a_variant_of_the_second_stage_shares_the_teacher(finished: Workplace, fresh: Callable[[], Workplace]):
+    place = fresh()
+    first, second = place.run("preset=smoke"), place.run("preset=smoke", "ablation=no_same2x")
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    assert len(list((place.root / "runs").glob("same_id-*"))) == 1
+    assert len(list((place.root / "runs").glob("cross_id-*"))) == 2
+
+
+def test_a_dead_tracking_server_loses_nothing_after_sync(fresh: Callable[[], Workplace]):
+    place = fresh()
+    done = place.run("preset=smoke", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning:") <= 2  # one a stage
+    run = place.stage("cross_id")
+    synced = place.run(f"sync={run.name}")
+    assert synced.returncode == 0, synced.stderr
+    with sqlite3.connect(place.root / "mlflow.db") as database:
+        (count,) = database.execute("select count(*) from metrics where key = 'train/loss'").fetchone()
+    assert count == len((run / "metrics.jsonl").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["preset=cpuu"], ["preset", "cpu"]),
+        (["ablation=no_fase_cue"], ["no_face_cue"]),
+        (["same2x.wieght=1"], ["same2x.weight"]),
+        (["seed=one"], ["seed", "one"]),
+        (["optim.learning_rate=-5"], ["optim.learning_rate", "-5"]),
+        (["ablation=no_face_cue", "cues.face.enabled=true"], ["cues.face.enabled", "no_face_cue"]),
+        (["data.source=folder"], ["folder=DIR"]),
+        (["sync=nothing"], ["nothing"]),
+        (["preset=smoke", "data.source=folder", "data.folder=absent", *FOLDER], ["absent"]),
+        (["preset=smoke", "model.base=absent"], ["absent"]),
+        (["preset=smoke", "model.base=embedded", "model.num_layers=3"], ["another architecture"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(fresh: Callable[[], Workplace], words: list[str], parts: list[str]):
+    done = fresh().run(*words)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert all(part in line for part in parts)
