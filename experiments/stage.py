@@ -19,7 +19,7 @@ from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
-from directanimator.training.loop import StepResult, train
+from directanimator.training.loop import train
 from directanimator.training.stages import (
     CROSS_ID,
     SAME_ID,
@@ -32,6 +32,7 @@ from directanimator.training.state import TrainState, load_average, new_state
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
+CHECKPOINT = "state.safetensors"
 CHECKPOINT_SECONDS = 120.0
 """A killed training loses at most this much."""
 
@@ -121,46 +122,48 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
     model = job.model()
     state = new_state(model, job.spec.optim)
-    checkpoint = run.checkpoint / "state.safetensors"
+    checkpoint = run.checkpoint / CHECKPOINT
     if checkpoint.exists():
         load_checkpoint(state, checkpoint, job.fingerprint)
     if accelerator.is_main_process:
         run.metrics.truncate_after(state.step)
-    results = train(
-        state, job.batches(accelerator).batch_at, job.objective(), job.steps, job.spec.optim, accelerator
-    )
-    label = job.stage.replace("_id", "-ID training")
-    with stop_requests() as request:
-        shown = progress(results, label, total=job.steps, done=state.step)
-        saver = _Saver(state, checkpoint, job.fingerprint, accelerator)
-        for result in shown if accelerator.is_main_process else results:
-            _log(run, result, job.stage, accelerator)
-            if request.signal_number is not None:
-                saver.save()
-                raise InterruptedTrainingError(request.signal_number)
-            saver.save_now_and_then()
-    saver.save()
+    run_steps(state, job, run, accelerator)
     if accelerator.is_main_process:
         load_average(state)
         save_model(model, run.model, job)
     accelerator.wait_for_everyone()
 
 
-def _log(run: RunDirectory, result: StepResult, stage: Stage, accelerator: Accelerator) -> None:
-    if accelerator.is_main_process:
-        run.metrics.append(result.step, {f"train/{name}": value for name, value in result.metrics.items()})
+def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
+    """Nothing; does the steps that are left, with log, checkpoints and progress, all on the main process alone.
+
+    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
+    batches, optim = job.batches(accelerator), job.spec.optim
+    results = train(state, batches.batch_at, job.objective(), job.steps, optim, accelerator)
+    if not accelerator.is_main_process:
+        for _ in results:
+            pass
+        return
+    label = job.stage.replace("_id", "-ID training")
+    saver = _Saver(state, run.checkpoint / CHECKPOINT, job.fingerprint)
+    with stop_requests() as request:
+        for result in progress(results, label, total=job.steps, done=state.step):
+            run.metrics.append(result.step, {f"train/{name}": value for name, value in result.metrics.items()})
+            if request.signal_number is not None:
+                saver.save()
+                raise InterruptedTrainingError(request.signal_number)
+            saver.save_now_and_then()
+    saver.save()
 
 
 class _Saver:
-    def __init__(self, state: TrainState, path: Path, fingerprint: str, accelerator: Accelerator) -> None:
+    def __init__(self, state: TrainState, path: Path, fingerprint: str) -> None:
         self._state, self._path, self._fingerprint = state, path, fingerprint
-        self._writes = accelerator.is_main_process
         self._saved = time.monotonic()
 
     def save(self) -> None:
-        if self._writes:
-            save_checkpoint(self._state, self._path, self._fingerprint)
-            self._saved = time.monotonic()
+        save_checkpoint(self._state, self._path, self._fingerprint)
+        self._saved = time.monotonic()
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:

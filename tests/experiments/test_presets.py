@@ -1,6 +1,9 @@
 import pytest
+import torch
 
 from directanimator.data.spec import DataSpec
+from directanimator.model.cue_fusion import CUE_PARAMETERS
+from directanimator.model.embedded import build_transformer
 from experiments import presets
 from experiments.edit import edit, leaves
 from experiments.presets import DEFAULT_PRESET, PRESETS, Preset
@@ -49,3 +52,17 @@ def test_the_smoke_preset_is_the_smallest_of_all() -> None:
     cost = {name: preset.spec.same_id.steps * preset.spec.model.width for name, preset in PRESETS.items()}
     assert min(cost, key=lambda name: cost[name]) == "smoke"
     assert smoke.data.num_train_clips < DataSpec().num_train_clips
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_builds_without_memory(name: str) -> None:
+    with torch.device("meta"):
+        model = build_transformer(PRESETS[name].spec.model)
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_the_paper_preset_is_cogvideox_1_5_and_its_cues() -> None:
+    with torch.device("meta"):
+        model = build_transformer(PRESETS["paper"].spec.model)
+    cues = sum(p.numel() for n, p in model.named_parameters() if any(part in n for part in CUE_PARAMETERS))
+    assert sum(p.numel() for p in model.parameters()) - cues == 5_571_594_880  # counted in the published configuration

@@ -44,7 +44,7 @@ def test_the_driver_stands_before_the_reference(first, second):
 def test_a_soft_edge_lies_between_driver_and_reference(first, second, level):
     driving, reference = scene(first), scene(second, 1)
     pasted = paste_driving_person(driving, np.full(driving.shape[:3], level, np.uint8), reference)
-    expected = (level * driving.astype(float) + (255 - level) * reference) / 255
+    expected = (level * driving.astype(float) + (255 - level) * reference.astype(float)) / 255
     assert np.abs(pasted - expected).max() <= 0.5 + 1e-3
 
 

@@ -1,6 +1,7 @@
 """Codec laws: causal groups, patches without loss, an exact linear part, a repair that starts as nothing."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_other_frame_counts_than_4k_plus_1_are_refused(frames: int) -> None:
 
 @given(st.integers(1, 40).filter(lambda n: n % 8 != 0))
 def test_sides_that_are_no_multiple_of_8_are_refused(side: int) -> None:
-    with pytest.raises(ValueError, match="multiples of 8.*resize"):
+    with pytest.raises(ValueError, match=r"multiples of 8.*resize"):
         small(trained=False).encode(torch.zeros(1, 1, 3, 16, side))
 
 
@@ -189,7 +190,7 @@ def test_float_video_is_linear_in_bytes_from_minus_one_to_one(value: int) -> Non
 
 
 @torch.no_grad()
-def test_a_codec_survives_being_saved_and_loaded(tmp_path: pytest.TempPathFactory) -> None:
+def test_a_codec_survives_being_saved_and_loaded(tmp_path: Path) -> None:
     codec, video = small(trained=True), video_of(3)
     codec.save_pretrained(tmp_path)
     again = PatchCodec.from_pretrained(tmp_path, torch_dtype=torch.float32).eval()

@@ -1,0 +1,93 @@
+"""A pool is whole or absent, and the same whoever fills it."""
+
+import functools
+import multiprocessing
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from directanimator.data import pool
+from directanimator.data.pool import build_pool, open_pool
+
+COUNT = 37
+
+
+def made(index: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(index)
+    return {"pixels": rng.integers(0, 256, (2, 3), np.uint8), "gate": rng.random(2) < 0.5, "number": np.array(index)}
+
+
+def made_until(index: int, last: int) -> dict[str, np.ndarray]:
+    if index > last:
+        raise ArithmeticError(f"no item {index}")
+    return made(index)
+
+
+def killed_after(index: int, last: int) -> dict[str, np.ndarray]:
+    if index > last and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made(index)
+
+
+def refuse(index: int) -> dict[str, np.ndarray]:
+    raise AssertionError(f"item {index} was made again")
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_pool_holds_every_item_and_is_not_made_twice(tmp_path: Path) -> None:
+    directory = tmp_path / "pool"
+    build_pool(directory, COUNT, made, "making")
+    found = open_pool(directory)
+    assert set(found) == {"pixels", "gate", "number"}
+    for index in range(COUNT):
+        for name, value in made(index).items():
+            np.testing.assert_array_equal(found[name][index], value)
+            assert found[name].dtype == value.dtype
+    build_pool(directory, COUNT, refuse, "making")
+
+
+def test_one_worker_and_several_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for workers in (1, 3):
+        monkeypatch.setattr(pool, "_workers", lambda workers=workers: workers)
+        build_pool(tmp_path / str(workers), COUNT, made, "making")
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+
+
+@pytest.mark.parametrize("last", [-1, 20])
+def test_a_failing_maker_leaves_nothing_and_its_error_is_told(tmp_path: Path, last: int) -> None:
+    with pytest.raises(ArithmeticError, match="no item"):
+        build_pool(tmp_path / "pool", COUNT, functools.partial(made_until, last=last), "making")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_worker_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BrokenProcessPool):
+        build_pool(tmp_path / "pool", COUNT, functools.partial(killed_after, last=20), "making")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pool_without_its_marker_is_not_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", np.zeros(3))
+    with pytest.raises(FileNotFoundError):
+        open_pool(tmp_path)
+
+
+def test_an_unfinished_pool_is_thrown_away_and_made_again(tmp_path: Path) -> None:
+    directory = tmp_path / "pool"
+    directory.mkdir()
+    np.save(directory / "stale.npy", np.zeros(3))
+    build_pool(directory, 3, made, "making")
+    assert set(open_pool(directory)) == {"pixels", "gate", "number"}
+
+
+def test_an_open_pool_is_read_only(tmp_path: Path) -> None:
+    build_pool(tmp_path / "pool", 3, made, "making")
+    with pytest.raises(ValueError, match="read-only"):
+        open_pool(tmp_path / "pool")["pixels"][0] = 0

@@ -1,0 +1,85 @@
+"""Synthetic humans as items: shapes, agreement of frames with ground truth, the same bytes every time."""
+
+import functools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from directanimator.cues.canvas import resize
+from directanimator.data.items import AnimationItem
+from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic_items import SOURCE_SCALE, synthetic_item, synthetic_pixels
+
+SPEC = DataSpec(size=32, latent_frames=2)
+indices = st.integers(0, 3)
+splits = st.sampled_from(["train", "test"])
+
+
+@functools.cache
+def item_at(split: str, index: int) -> AnimationItem:
+    return synthetic_item(split, index, SPEC)
+
+
+@given(splits, indices)
+def test_an_item_has_the_sizes_of_its_spec(split: str, index: int) -> None:
+    item, side = item_at(split, index), SPEC.size * SOURCE_SCALE
+    assert item.target.shape == (5, 32, 32, 3)
+    assert item.reference.shape == (1, 32, 32, 3)
+    assert item.own_frames.shape == item.driving.shape == (5, side, side, 3)
+    assert item.target_track.mask.shape == (5, 32, 32)
+    assert item.reference_track.mask.shape == (1, 32, 32)
+    assert item.own_track.mask.shape == item.driving_track.mask.shape == (5, side, side)
+
+
+@given(splits, indices)
+def test_an_item_is_the_same_every_time(split: str, index: int) -> None:
+    again, item = synthetic_item(split, index, SPEC), item_at(split, index)
+    for name in ("reference", "target", "own_frames", "driving", "background"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(item, name))
+    np.testing.assert_array_equal(again.driving_track.face_box, item.driving_track.face_box)
+
+
+@given(splits, indices)
+def test_the_target_is_the_same_id_driving_video_on_the_canvas(split: str, index: int) -> None:
+    item = item_at(split, index)
+    np.testing.assert_array_equal(item.target, resize(item.own_frames, SPEC.size))
+
+
+@given(splits, indices)
+def test_pretraining_sees_the_very_pixels_of_the_item(split: str, index: int) -> None:
+    pixels, item = synthetic_pixels(split, index, SPEC), item_at(split, index)
+    np.testing.assert_array_equal(pixels["target"], item.target)
+    np.testing.assert_array_equal(pixels["reference"], item.reference)
+
+
+@given(splits, indices)
+def test_outside_the_person_the_target_is_the_background(split: str, index: int) -> None:
+    item = item_at(split, index)
+    assert item.background is not None
+    far = item.target_track.mask.max(axis=0) == 0
+    difference = np.abs(item.target[:, far].astype(int) - item.background[far].astype(int))
+    assert far.any()
+    assert difference.mean() < 3
+
+
+@given(splits, indices)
+def test_driver_and_target_are_two_people_who_both_are_there(split: str, index: int) -> None:
+    item = item_at(split, index)
+    assert not np.array_equal(item.driving, item.own_frames)
+    for track in (item.driving_track, item.own_track, item.reference_track):
+        assert (track.mask > 127).any(axis=(1, 2)).all()
+        assert (track.score == 1).all()
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_person_takes_the_same_share_of_frames_of_any_size(size: int) -> None:
+    item = synthetic_item("train", 0, SPEC.model_copy(update={"size": size}))
+    canvas, source = item.target_track.mask.mean(), item.own_track.mask.mean()
+    assert canvas == pytest.approx(source, rel=0.02)
+
+
+def test_items_differ() -> None:
+    firsts = {item_at(split, index).target.tobytes() for split in ("train", "test") for index in range(4)}
+    assert len(firsts) == 8

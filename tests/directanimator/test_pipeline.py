@@ -1,0 +1,146 @@
+"""The sampler and its guidance."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from directanimator.model.codec import PatchCodec
+from directanimator.model.cue_fusion import CueFusionTransformer, CueLatents
+from directanimator.model.embedded import build_transformer
+from directanimator.model.spec import ModelSpec
+from directanimator.objective.denoising import make_scheduler
+from directanimator.objective.spec import SamplingSpec
+from directanimator.pipeline import Denoiser, generate, guided, sample
+
+SPEC = ModelSpec(
+    base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
+)
+seeds = st.integers(0, 2**31)
+kinds = st.sampled_from(["ddim", "dpm"])
+whole_steps = st.sampled_from([1, 2, 4, 5, 10, 20])
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def model_of(seed: int) -> CueFusionTransformer:
+    torch.manual_seed(seed)
+    model = build_transformer(SPEC).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def cues_of(seed: int) -> CueLatents:
+    mask, present = torch.rand(1, 2, 1, 2, 3), torch.ones(1, 2, dtype=torch.bool)
+    return CueLatents(normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3), mask, mask, present, present)
+
+
+def knows(answer: Tensor, spec: SamplingSpec) -> Denoiser:
+    """A denoiser whose velocity always points from the noisy latents to the one answer."""
+    alphas = make_scheduler(spec).alphas_cumprod.double()
+
+    def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
+        a = alphas[timestep].view(-1, 1, 1, 1, 1)
+        return ((a.sqrt() * noisy - answer) / (1 - a).sqrt()).float()
+
+    return denoise
+
+
+@given(seeds, kinds, whole_steps)
+def test_a_denoiser_that_knows_the_answer_gets_it(seed: int, kind: str, num_steps: int) -> None:
+    spec = SamplingSpec(scheduler=kind, num_steps=num_steps)
+    answer, noise = normal(seed, 2, 2, 3, 4, 4), normal(seed + 1, 2, 2, 3, 4, 4)
+    torch.testing.assert_close(sample(knows(answer, spec), noise, spec), answer, rtol=1e-4, atol=1e-3)
+
+
+@given(seeds, kinds, st.integers(1, 30))
+def test_any_number_of_steps_gets_the_answer_up_to_the_least_noise(seed: int, kind: str, num_steps: int) -> None:
+    spec = SamplingSpec(scheduler=kind, num_steps=num_steps)
+    answer, noise = normal(seed, 1, 2, 3, 4, 4), normal(seed + 1, 1, 2, 3, 4, 4)
+    assert float((sample(knows(answer, spec), noise, spec) - answer).square().mean().sqrt()) < 0.15
+
+
+@given(kinds, st.integers(1, 30))
+def test_the_denoiser_is_asked_once_per_step_from_pure_noise_on(kind: str, num_steps: int) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
+        asked.append(tuple(timestep.tolist()))
+        return torch.zeros_like(noisy)
+
+    sample(denoise, normal(0, 2, 1, 2, 2, 2), SamplingSpec(scheduler=kind, num_steps=num_steps))
+    assert len(asked) == num_steps
+    assert asked[0] == (999, 999)
+    assert asked == sorted(asked, reverse=True)
+
+
+@given(seeds, kinds)
+def test_sampling_repeats_itself(seed: int, kind: str) -> None:
+    spec = SamplingSpec(scheduler=kind, num_steps=4)
+    noise = normal(seed, 1, 2, 3, 4, 4)
+    first = sample(lambda noisy, _: noisy.tanh(), noise, spec)
+    torch.rand(3)
+    assert torch.equal(sample(lambda noisy, _: noisy.tanh(), noise, spec), first)
+
+
+@given(seeds, st.sampled_from(["text", "cues"]))
+@torch.no_grad()
+def test_guidance_of_scale_one_is_no_guidance(seed: int, over: str) -> None:
+    model, noisy, reference = model_of(seed), normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3)
+    text, timestep, cues = normal(seed + 2, 1, 2, 8), torch.tensor([500]), cues_of(seed)
+    spec = SamplingSpec(guidance_scale=1.0, guidance_over=over)
+    told = guided(model, reference, text, cues, spec)(noisy, timestep)
+    assert torch.equal(told, model(noisy, reference, text, timestep, cues).velocity)
+
+
+@given(seeds, st.sampled_from(["text", "cues"]), st.floats(1.01, 10))
+@torch.no_grad()
+def test_guidance_is_linear_from_the_null_branch_through_the_told_one(seed: int, over: str, scale: float) -> None:
+    model, noisy, reference = model_of(seed), normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3)
+    text, timestep, cues = normal(seed + 2, 1, 2, 8), torch.tensor([500]), cues_of(seed)
+    spec = SamplingSpec(guidance_scale=scale, guidance_over=over)
+    null_text, null_cues = (text, None) if over == "cues" else (0 * text, cues)
+    null = model(noisy, reference, null_text, timestep, null_cues).velocity
+    told = model(noisy, reference, text, timestep, cues).velocity
+    assert not torch.equal(null, told)
+    expected = scale * told + (1 - scale) * null
+    torch.testing.assert_close(
+        guided(model, reference, text, cues, spec)(noisy, timestep), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+@given(seeds)
+def test_without_cues_guidance_over_cues_does_nothing(seed: int) -> None:
+    model, noisy, reference = model_of(seed), normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3)
+    text, timestep = normal(seed + 2, 1, 2, 8), torch.tensor([500])
+    told, plain = (
+        guided(model, reference, text, None, SamplingSpec(guidance_scale=scale))(noisy, timestep) for scale in (5.0, 1.0)
+    )
+    torch.testing.assert_close(told, plain)
+
+
+@given(seeds, kinds)
+def test_a_generated_video_has_its_length_and_range_and_depends_on_cues(seed: int, kind: str) -> None:
+    torch.manual_seed(seed)
+    codec = PatchCodec(latent_channels=4, width=16, num_blocks=2).eval()
+    codec.fit(torch.rand(800, 768))
+    told = (model_of(seed), codec, normal(seed, 1, 1, 4, 2, 3), normal(seed, 1, 2, 8))
+    noise, spec = normal(seed + 1, 1, 2, 4, 2, 3), SamplingSpec(scheduler=kind, num_steps=2)
+    video = generate(*told, cues_of(seed), noise, spec)
+    assert video.shape == (1, 5, 3, 16, 24)
+    assert video.abs().max() <= 1
+    assert not video.requires_grad
+    other = dataclasses.replace(cues_of(seed), pose=normal(seed + 9, 1, 2, 4, 2, 3))
+    assert not torch.equal(generate(*told, other, noise, spec), video)
+
+
+@pytest.mark.parametrize("kind", ["ddim", "dpm"])
+def test_the_sampler_keeps_single_precision(kind: str) -> None:
+    noise = normal(0, 1, 1, 2, 2, 2)
+    assert sample(lambda noisy, _: noisy.bfloat16(), noise, SamplingSpec(scheduler=kind)).dtype == torch.float32

@@ -1,0 +1,248 @@
+"""What the two stages feed the model, and what their losses touch."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from directanimator.cues.spec import CueSpec, FaceCueSpec
+from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.embedded import build_transformer
+from directanimator.model.spec import ModelSpec
+from directanimator.objective.denoising import make_scheduler
+from directanimator.objective.spec import SamplingSpec
+from directanimator.training.batch import DenoisingBatch
+from directanimator.training.spec import OptimSpec, Same2XSpec
+from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective, same_id_objective
+
+MODEL = ModelSpec(
+    base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
+)
+OPTIM = OptimSpec(global_batch_size=4, cue_dropout=0.25)
+ALPHAS = make_scheduler(SamplingSpec()).alphas_cumprod
+ITEMS = 6
+steps = st.integers(0, 1000)
+seeds = st.integers(0, 2**31)
+
+
+@functools.cache
+def pool() -> dict[str, np.ndarray]:
+    """Items that differ from each other, and whose cues differ between the settings."""
+    rng = np.random.default_rng(0)
+    made = {
+        "latents": rng.standard_normal((ITEMS, 2, 4, 2, 3)),
+        "reference": rng.standard_normal((ITEMS, 1, 4, 2, 3)),
+    }
+    for setting in ("own", "cross"):
+        made |= {f"{setting}_{name}": rng.standard_normal((ITEMS, 2, 4, 2, 3)) for name in ("pose", "face")}
+        made[f"{setting}_masks"] = rng.uniform(0.1, 1, (ITEMS, 2, 2, 2, 3))
+    halves = {name: value.astype(np.float16) for name, value in made.items()}
+    return halves | {f"{setting}_present": np.ones((ITEMS, 2, 2), np.bool_) for setting in ("own", "cross")}
+
+
+def source(stage: int = CROSS_ID, share: float = 0.5, optim: OptimSpec = OPTIM, **changes: object) -> BatchSource:
+    made = BatchSource(pool(), CueSpec(), MODEL, optim, seed=5, stage=stage, same_id_share=share)
+    return dataclasses.replace(made, **changes)
+
+
+def flat(batch: DenoisingBatch) -> dict[str, Tensor]:
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    for kind in ("cues", "teacher_cues"):
+        cues = getattr(batch, kind)
+        tensors |= {} if cues is None else {f"{kind}.{name}": value for name, value in vars(cues).items()}
+    return tensors
+
+
+def of_sample(batch: DenoisingBatch, index: int) -> DenoisingBatch:
+    def one(value: object) -> object:
+        if isinstance(value, Tensor):
+            return value[index : index + 1]
+        return value and dataclasses.replace(value, **{k: v[index : index + 1] for k, v in vars(value).items()})
+
+    return dataclasses.replace(batch, **{name: one(value) for name, value in vars(batch).items()})
+
+
+def trained(seed: int) -> CueFusionTransformer:
+    torch.manual_seed(seed)
+    model = build_transformer(MODEL)
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in CUE_PARAMETERS):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def gradients(model: CueFusionTransformer, loss: Tensor) -> dict[str, Tensor]:
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
+
+
+def item_of(latents: Tensor) -> int:
+    (found,) = [i for i in range(ITEMS) if np.array_equal(pool()["latents"][i].astype(np.float32), latents)]
+    return found
+
+
+@given(steps, st.sampled_from([SAME_ID, CROSS_ID]))
+def test_a_batch_is_a_function_of_the_step_alone(step: int, stage: int) -> None:
+    busy = source(stage)
+    busy.batch_at(step + 1)
+    torch.testing.assert_close(flat(busy.batch_at(step)), flat(source(stage).batch_at(step)), rtol=0, atol=0)
+
+
+@given(steps, st.sampled_from([1, 2, 4]))
+def test_processes_together_draw_what_one_draws(step: int, world: int) -> None:
+    parts = [flat(source(rank=rank, world=world).batch_at(step)) for rank in range(world)]
+    whole = flat(source().batch_at(step))
+    for name, value in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), value), name
+
+
+@given(steps)
+def test_steps_seeds_and_stages_draw_otherwise(step: int) -> None:
+    noise = source().batch_at(step).noise
+    others = [source().batch_at(step + 1), source(seed=6).batch_at(step), source(SAME_ID).batch_at(step)]
+    assert not any(torch.equal(noise, other.noise) for other in others)
+
+
+@given(steps, st.floats(0, 1))
+def test_cues_belong_to_the_item_and_come_from_the_right_setting(step: int, share: float) -> None:
+    batch = source(share=share, optim=OPTIM.model_copy(update={"cue_dropout": 0.0})).batch_at(step)
+    assert batch.cues is not None
+    assert batch.teacher_cues is not None
+    for latents, pose, teacher_pose in zip(batch.latents, batch.cues.pose, batch.teacher_cues.pose, strict=True):
+        item = item_of(latents)
+        own, cross = (pool()[f"{setting}_pose"][item].astype(np.float32) for setting in ("own", "cross"))
+        np.testing.assert_array_equal(teacher_pose, own)
+        assert np.array_equal(pose, cross) or (share > 0 and np.array_equal(pose, own))
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 0.35, 0.65), (1.0, 1, 1)])
+def test_the_same_id_share_is_kept(share: float, low: float, high: float) -> None:
+    optim = OptimSpec(global_batch_size=200, cue_dropout=0.0)
+    batch = source(share=share, optim=optim).batch_at(0)
+    assert batch.cues is not None
+    assert batch.teacher_cues is not None
+    own = (batch.cues.pose == batch.teacher_cues.pose).flatten(1).all(dim=1)
+    assert low <= float(own.float().mean()) <= high
+
+
+@pytest.mark.parametrize(("dropout", "low", "high"), [(0.0, 0, 0), (0.3, 0.18, 0.42), (1.0, 1, 1)])
+def test_cues_are_dropped_whole_and_as_often_as_asked_but_never_the_teachers(
+    dropout: float, low: float, high: float
+) -> None:
+    batch = source(optim=OptimSpec(global_batch_size=200, cue_dropout=dropout)).batch_at(0)
+    assert batch.cues is not None
+    assert batch.teacher_cues is not None
+    silent = torch.stack([~value.flatten(1).any(dim=1) for value in vars(batch.cues).values()])
+    assert (silent.all(dim=0) == silent.any(dim=0)).all()
+    assert low <= float(silent[0].float().mean()) <= high
+    assert batch.teacher_cues.pose_present.all()
+
+
+def test_only_the_cross_id_stage_tells_a_teacher() -> None:
+    assert source(SAME_ID).batch_at(0).teacher_cues is None
+    assert source(CROSS_ID).batch_at(0).teacher_cues is not None
+
+
+@given(steps)
+def test_a_disabled_cue_is_silent_for_student_and_teacher(step: int) -> None:
+    batch = source(cues=CueSpec(face=FaceCueSpec(enabled=False))).batch_at(step)
+    for cues in (batch.cues, batch.teacher_cues):
+        assert cues is not None
+        assert not cues.face.any()
+
+
+@given(steps)
+def test_the_reference_is_one_still_on_every_latent_frame(step: int) -> None:
+    batch = source().batch_at(step)
+    for latents, reference in zip(batch.latents, batch.reference_latents, strict=True):
+        assert torch.equal(reference[0], reference[1])
+        stored = torch.from_numpy(pool()["reference"][item_of(latents), 0]).float()
+        assert torch.equal(reference[0], stored) or torch.equal(reference[0], latents[0])
+
+
+def test_items_and_timesteps_are_all_drawn() -> None:
+    batch = source(optim=OptimSpec(global_batch_size=2000)).batch_at(0)
+    assert {item_of(latents) for latents in batch.latents[:200]} == set(range(ITEMS))
+    assert batch.timestep.min() < 10
+    assert 990 <= batch.timestep.max() <= 999
+    assert float(batch.timestep.float().mean()) == pytest.approx(499.5, abs=30)
+
+
+@given(seeds, steps)
+def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step: int) -> None:
+    model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
+    objective = cross_id_objective(ALPHAS, teacher, Same2XSpec(block=1))
+    loss = objective(model, batch)["loss"]
+    whole = gradients(model, loss)
+    items = [objective(model, of_sample(batch, index))["loss"] for index in range(4)]
+    torch.testing.assert_close(torch.stack(items).mean(), loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients(model, torch.stack(items).mean()), whole, rtol=1e-3, atol=1e-5)
+
+
+@given(seeds, steps, st.integers(1, 2))
+def test_alignment_alone_reaches_the_first_blocks_and_embeddings_only(seed: int, step: int, block: int) -> None:
+    model, teacher, batch = trained(seed), trained(seed + 1), source(share=0.0).batch_at(step)
+    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(block=block))(model, batch)
+    touched = {name for name, gradient in gradients(model, losses["s2x"]).items() if gradient.any()}
+    behind = tuple(f"transformer_blocks.{i}." for i in range(block, 2)) + ("norm_final", "norm_out", "proj_out")
+    assert not [name for name in touched if name.startswith(behind)]
+    assert {f"transformer_blocks.{block - 1}.attn1.to_q.weight", "patch_embed.proj.weight"} <= touched
+    assert "pose_embed.proj.weight" in touched
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@given(seeds, steps)
+def test_alignment_of_a_model_with_itself_on_the_same_cues_is_minus_one(seed: int, step: int) -> None:
+    model = trained(seed)
+    batch = source(share=1.0, optim=OPTIM.model_copy(update={"cue_dropout": 0.0})).batch_at(step)
+    losses = cross_id_objective(ALPHAS, model, Same2XSpec())(model, batch)
+    assert float(losses["s2x"].detach()) == pytest.approx(-1, abs=1e-5)
+
+
+@given(seeds, steps)
+def test_the_teacher_is_told_the_targets_own_cues(seed: int, step: int) -> None:
+    model = trained(seed)
+    batch = source(share=0.0, optim=OPTIM.model_copy(update={"cue_dropout": 0.0})).batch_at(step)
+    objective = cross_id_objective(ALPHAS, model, Same2XSpec())
+    assert float(objective(model, batch)["s2x"].detach()) > -1 + 1e-6
+    alike = dataclasses.replace(batch, teacher_cues=batch.cues)
+    assert float(objective(model, alike)["s2x"].detach()) == pytest.approx(-1, abs=1e-5)
+
+
+@given(seeds, steps)
+def test_cross_id_with_weight_zero_is_the_denoising_loss(seed: int, step: int) -> None:
+    model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
+    plain = same_id_objective(ALPHAS)(model, batch)["loss"]
+    weightless = cross_id_objective(ALPHAS, teacher, Same2XSpec(weight=0.0))(model, batch)["loss"]
+    disabled = cross_id_objective(ALPHAS, teacher, Same2XSpec(enabled=False))(model, batch)["loss"]
+    assert torch.equal(plain, weightless)
+    assert torch.equal(plain, disabled)
+
+
+@given(seeds, steps, st.floats(0, 10))
+def test_the_loss_is_denoising_plus_weighted_alignment(seed: int, step: int, weight: float) -> None:
+    model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
+    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(weight=weight))(model, batch)
+    torch.testing.assert_close(losses["loss"], losses["denoising"] + weight * losses["s2x"])
+
+
+@given(seeds, steps)
+def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(seed: int, step: int) -> None:
+    batch = source().batch_at(step)
+    model = trained(seed)
+    a = ALPHAS.double()[batch.timestep].view(-1, 1, 1, 1, 1)
+    velocity = (a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents).float()
+    told = model(batch.noise, batch.reference_latents, batch.text, batch.timestep, batch.cues)
+
+    class Oracle(torch.nn.Module):
+        def forward(self, noisy: Tensor, *_: object) -> object:
+            torch.testing.assert_close(noisy.double(), a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise)
+            return dataclasses.replace(told, velocity=velocity)
+
+    assert float(same_id_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
