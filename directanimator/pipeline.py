@@ -55,7 +55,8 @@ def sample(
             )
             earlier = timestep
         else:
-            latents = scheduler.step(velocity, int(timestep), latents, return_dict=False)[0]
+            stepped = scheduler.step(velocity, timestep, latents, return_dict=False)  # type: ignore[call-arg, arg-type]
+            latents = stepped[0]
         latents = latents.float()
     return latents
 

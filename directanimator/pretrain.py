@@ -8,7 +8,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -171,7 +171,7 @@ def measure_codec(codec: PatchCodec, video: Tensor) -> dict[str, float]:
     }
 
 
-def write_model(model: ModelMixin, directory: Path, report: dict[str, float]) -> None:
+def write_model(model: ModelMixin, directory: Path, report: Mapping[str, float | int]) -> None:
     """Nothing; writes config, weights and the measured report."""
     with atomic_directory(directory) as draft:
         model.save_pretrained(draft)

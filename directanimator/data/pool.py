@@ -51,8 +51,12 @@ def build_pool(directory: Path, count: int, make: Callable[[int], Item], label: 
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(_workers(), mp_context=context) as executor:
             futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
-            for future in progress(futures, label, total=len(futures)):
-                future.result()
+            try:
+                for future in progress(futures, label, total=len(futures)):
+                    future.result()
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)  # or the error would be told after all the rest
+                raise
         write_json(unfinished / _MARKER, {"count": count})
 
 

@@ -5,7 +5,6 @@ In the order of the paper's figure: cue latents, cue embedding, block, transform
 """
 
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -296,8 +295,9 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         features = None
         for done, block in enumerate(self.transformer_blocks, start=1):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                run = partial(self._gradient_checkpointing_func, block)  # type: ignore[arg-type]  # set when enabled
-                hidden, text, streams = run(hidden, text, temb, rotary, streams)
+                hidden, text, streams = self._gradient_checkpointing_func(  # type: ignore[misc]  # set when enabled
+                    block, hidden, text, temb, rotary, streams
+                )
             else:
                 hidden, text, streams = block(hidden, text, temb, rotary, streams)
             if done == features_after:

@@ -119,9 +119,8 @@ def test_guidance_is_linear_from_the_null_branch_through_the_told_one(seed: int,
 def test_without_cues_guidance_over_cues_does_nothing(seed: int) -> None:
     model, noisy, reference = model_of(seed), normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3)
     text, timestep = normal(seed + 2, 1, 2, 8), torch.tensor([500])
-    told, plain = (
-        guided(model, reference, text, None, SamplingSpec(guidance_scale=scale))(noisy, timestep) for scale in (5.0, 1.0)
-    )
+    specs = [SamplingSpec(guidance_scale=scale) for scale in (5.0, 1.0)]
+    told, plain = (guided(model, reference, text, None, spec)(noisy, timestep) for spec in specs)
     torch.testing.assert_close(told, plain)
 
 

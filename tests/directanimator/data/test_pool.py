@@ -88,6 +88,7 @@ def test_an_unfinished_pool_is_thrown_away_and_made_again(tmp_path: Path) -> Non
 
 
 def test_an_open_pool_is_read_only(tmp_path: Path) -> None:
-    build_pool(tmp_path / "pool", 3, made, "making")
+    np.save(tmp_path / "pixels.npy", np.zeros(3))
+    (tmp_path / "pool.json").write_text("{}")
     with pytest.raises(ValueError, match="read-only"):
-        open_pool(tmp_path / "pool")["pixels"][0] = 0
+        open_pool(tmp_path)["pixels"][0] = 0

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from directanimator.metrics.mask import estimated_mask, mask_iou
@@ -41,10 +41,12 @@ def test_what_hardly_differs_is_background(seed, levels):
     assert not estimated_mask(frame, background(seed)).any()
 
 
-@given(seeds(), st.integers(1, 30), st.integers(1, 30))
+@given(seeds(), st.integers(0, 31), st.integers(0, 31))
+@example(0, 1, 1)
+@example(0, 30, 8)
 def test_a_speck_is_no_person(seed, x, y):
     frame, _ = with_square(background(seed), x, y, 1, 60)
-    assert not estimated_mask(frame, background(seed), threshold=10).any()
+    assert not estimated_mask(frame, background(seed), threshold=10.0).any()
 
 
 @given(seeds(), st.floats(5, 60), st.floats(1, 40))

@@ -246,7 +246,13 @@ def test_a_batch_says_what_its_items_say_alone(spec: ModelSpec, seed: int) -> No
 @torch.no_grad()
 def test_odd_latent_frames_are_padded_in_front_for_a_temporal_patch(seed: int, frames: int) -> None:
     spec = ModelSpec(
-        base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=CHANNELS, patch_size_t=2, text_embed_dim=8
+        base="random",
+        num_layers=2,
+        num_heads=2,
+        head_dim=16,
+        latent_channels=CHANNELS,
+        patch_size_t=2,
+        text_embed_dim=8,
     )
     model, (noisy, reference, text, timestep) = model_of(spec, seed, trained=True), inputs(seed, frames)
     cues = random_cues(seed, frames)
@@ -277,7 +283,13 @@ def test_every_parameter_gets_a_gradient(spec: ModelSpec, seed: int) -> None:
 @pytest.mark.parametrize("patch_size_t", [None, 2])
 def test_positions_cover_the_latents_of_512_pixels(patch_size_t: int | None) -> None:
     spec = ModelSpec(
-        base="random", num_layers=1, num_heads=1, head_dim=64, latent_channels=2, patch_size=2, patch_size_t=patch_size_t
+        base="random",
+        num_layers=1,
+        num_heads=1,
+        head_dim=64,
+        latent_channels=2,
+        patch_size=2,
+        patch_size_t=patch_size_t,
     )
     with torch.device("meta"):
         model = build_transformer(spec)

@@ -113,7 +113,10 @@ def test_a_text_file_in_place_of_weights_is_refused(saved: tuple[CueFusionTransf
     assert "cannot be read" in refused(saved[1])
 
 
-@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": {"a": "../../a.safetensors"}}', '{"weight_map": 3}'])
+@pytest.mark.parametrize(
+    "index",
+    ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": "../../a.safetensors"}}'],
+)
 def test_a_damaged_index_is_refused(saved: tuple[CueFusionTransformer, Path], index: str) -> None:
     (saved[1] / f"{WEIGHTS}.index.json").write_text(index)
     refused(saved[1])

@@ -190,7 +190,7 @@ def test_alignment_alone_reaches_the_first_blocks_and_embeddings_only(seed: int,
     model, teacher, batch = trained(seed), trained(seed + 1), source(share=0.0).batch_at(step)
     losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(block=block))(model, batch)
     touched = {name for name, gradient in gradients(model, losses["s2x"]).items() if gradient.any()}
-    behind = tuple(f"transformer_blocks.{i}." for i in range(block, 2)) + ("norm_final", "norm_out", "proj_out")
+    behind = (*(f"transformer_blocks.{i}." for i in range(block, 2)), "norm_final", "norm_out", "proj_out")
     assert not [name for name in touched if name.startswith(behind)]
     assert {f"transformer_blocks.{block - 1}.attn1.to_q.weight", "patch_embed.proj.weight"} <= touched
     assert "pose_embed.proj.weight" in touched
