@@ -33,13 +33,13 @@ def item_maker(split: Split, spec: DataSpec) -> Callable[[int], AnimationItem]:
 
 
 @functools.cache
-def _codec_of_process() -> PatchCodec:
-    torch.set_num_threads(1)
+def _codec_of_worker() -> PatchCodec:
+    torch.set_num_threads(1)  # there is a worker for every core
     return load_codec()
 
 
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec) -> dict[str, np.ndarray]:
-    return prepare(item_maker(split, spec)(index), _codec_of_process(), spec.size, cues)
+    return prepare(item_maker(split, spec)(index), _codec_of_worker(), spec.size, cues)
 
 
 def codec_digest() -> str:

@@ -46,10 +46,10 @@ def build_pool(directory: Path, count: int, make: Callable[[int], Item], label: 
     if (directory / _MARKER).exists():
         return
     spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    context = multiprocessing.get_context("spawn")
     with atomic_directory(directory) as unfinished:
-        _allocate(make(0), unfinished, count)
-        context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(_workers(), mp_context=context) as executor:
+            _allocate(executor.submit(make, 0).result(), unfinished, count)
             futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
             try:
                 for future in progress(futures, label, total=len(futures)):

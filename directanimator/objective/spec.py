@@ -11,7 +11,7 @@ class SamplingSpec(FrozenSpec):
     """The sampler and its guidance."""
 
     scheduler: Literal["ddim", "dpm"] = "ddim"
-    num_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    num_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     guidance_scale: Annotated[float, Field(ge=1, le=30)] = 1.0
     """1 is off."""
     guidance_over: Literal["text", "cues"] = "cues"

@@ -48,7 +48,7 @@ def train_step(
 
     `model` is `state.model` as the launcher wrapped it."""
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate_factor"]
     with accelerator.autocast():
         losses = objective(model, batch)
     accelerator.backward(losses["loss"])

@@ -12,8 +12,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class OptimSpec(FrozenSpec):
     """AdamW and its schedule, for both stages."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """Peak rate. Paper: 2e-5."""
+    cue_norm_rate_factor: Annotated[float, Field(gt=0, le=1000)] = 50.0
+    """How much faster the affine weights of the cue norms learn. They start at zero beside hidden states of unit scale,
+    and Adam moves a weight by about the rate a step: at the plain rate a short training never hears its cues."""
     warmup_steps: Annotated[int, Field(ge=0)] = 30
     decay_share: Share = 0.3
     """Share of a stage's steps, at its end, over which the rate falls linearly to a tenth."""

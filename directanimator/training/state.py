@@ -25,11 +25,21 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def is_cue_norm(name: str) -> bool:
+    """Whether a parameter of this name scales or shifts a cue's normalized tokens."""
+    return ".cues.norm_" in name
+
+
 def new_state(model: nn.Module, spec: OptimSpec) -> TrainState:
     """A state at step 0 whose average equals the model."""
     parameters = trainable(model)
+    cue_norms = [value for name, value in parameters.items() if is_cue_norm(name)]
+    others = [value for name, value in parameters.items() if not is_cue_norm(name)]
+    groups = [{"params": others, "rate_factor": 1.0}]
+    if cue_norms:
+        groups.append({"params": cue_norms, "rate_factor": spec.cue_norm_rate_factor, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(
-        parameters.values(),
+        groups,
         lr=spec.learning_rate,
         betas=(0.9, spec.beta2),
         weight_decay=spec.weight_decay,
