@@ -32,7 +32,6 @@ SMOKE = Preset(
         cross_id=CrossIdSpec(steps=4),
         same2x=Same2XSpec(block=1),
         sampling=SamplingSpec(num_steps=2),
-        evaluation=EvaluationSpec(bootstrap_samples=100),
     ),
 )
 

@@ -34,8 +34,6 @@ class EvaluationSpec(FrozenSpec):
 
     subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("self", "cross")
     """self: driven by the reference's own clip. cross: driven by another person."""
-    bootstrap_samples: Annotated[int, Field(ge=1)] = 2000
-    """Resamplings of the clips behind each interval."""
 
     @model_validator(mode="after")
     def _subsets_are_named_once(self) -> Self:

@@ -122,7 +122,7 @@ class Studio:
 def write_checkpoint(directory: Path, model: ModelSpec, spec: CheckpointSpec = SPEC) -> Path:
     torch.manual_seed(0)
     build_transformer(model).save_pretrained(directory / "transformer")
-    whole = {"seed": 0, "evaluation": {"bootstrap_samples": 10}, **spec.model_dump(mode="json")}
+    whole = {"seed": 0, "evaluation": {"subsets": ["self"]}, **spec.model_dump(mode="json")}
     (directory / "spec.json").write_text(json.dumps(whole))
     return directory
 

@@ -76,7 +76,6 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "evaluation.subsets": st.permutations(["self", "cross"]).flatmap(
         lambda order: st.sampled_from([tuple(order), tuple(order[:1])])
     ),
-    "evaluation.bootstrap_samples": COUNTS,
 }
 """Legal values by path, each taken alone."""
 
