@@ -83,9 +83,16 @@ def cue_arrays(item: dict[str, np.ndarray], index: int, setting: str) -> CueArra
 
 def without_disabled(cues: CueArrays, spec: CueSpec) -> CueArrays:
     """The cues with every disabled one replaced by its null."""
-    pose, face = cues.pose * np.float16(spec.pose.enabled), cues.face * np.float16(spec.face.enabled)
-    present = cues.present & np.array([spec.pose.enabled, spec.face.enabled])
-    return CueArrays(pose, face, cues.masks * np.float16(spec.location.enabled), present)
+
+    def kept(array: np.ndarray, enabled: bool) -> np.ndarray:
+        return array if enabled else np.zeros_like(array)
+
+    return CueArrays(
+        pose=kept(cues.pose, spec.pose.enabled),
+        face=kept(cues.face, spec.face.enabled),
+        masks=kept(cues.masks, spec.location.enabled),
+        present=cues.present & np.array([spec.pose.enabled, spec.face.enabled]),
+    )
 
 
 def null_arrays(like: CueArrays) -> CueArrays:
