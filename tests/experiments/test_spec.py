@@ -78,7 +78,7 @@ def test_a_value_without_canonical_form_has_no_fingerprint() -> None:
 
 def test_a_fingerprint_stays_the_same_over_time() -> None:
     """Pinned on a group of its own, so that new fields elsewhere leave the value alone."""
-    assert fingerprint(EvaluationSpec()) == "e224baf70e1d"
+    assert fingerprint(EvaluationSpec()) == "39ed90bd29d9"
 
 
 @given(specs(), free_edits())
