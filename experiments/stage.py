@@ -18,6 +18,7 @@ from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
+from directanimator.training.batch import denoising_objective
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
 from directanimator.training.loop import train
 from directanimator.training.stages import (
@@ -26,7 +27,6 @@ from directanimator.training.stages import (
     BatchSource,
     Objective,
     cross_id_objective,
-    same_id_objective,
 )
 from directanimator.training.state import TrainState, load_average, new_state
 from experiments.record import RunDirectory
@@ -98,7 +98,7 @@ class StageJob:
         """What the stage minimizes."""
         alphas = make_scheduler(self.spec.sampling).alphas_cumprod
         if self.teacher is None:
-            return same_id_objective(alphas)
+            return denoising_objective(alphas)
         return cross_id_objective(alphas, self.teacher, self.spec.same2x)
 
     def batches(self, accelerator: Accelerator) -> BatchSource:

@@ -18,7 +18,6 @@ from directanimator.objective.same2x import s2x_loss
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
-    denoising_objective,
     draw_for,
     gaussian_noise,
     noised,
@@ -88,11 +87,6 @@ class BatchSource:
 def null_text(count: int, spec: ModelSpec) -> Float[Tensor, "b m t"]:
     """The text tokens of an empty prompt; the embedded model knows no other."""
     return torch.zeros(count, spec.max_text_tokens, spec.text_embed_dim)
-
-
-def same_id_objective(alphas_cumprod: Float[Tensor, " t"]) -> Objective:
-    """L_denoise of the same-ID stage."""
-    return denoising_objective(alphas_cumprod)
 
 
 def cross_id_objective(

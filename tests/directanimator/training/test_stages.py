@@ -16,9 +16,9 @@ from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler
 from directanimator.objective.spec import SamplingSpec
-from directanimator.training.batch import DenoisingBatch
+from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
-from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective, same_id_objective
+from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective
 
 MODEL = ModelSpec(
     base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
@@ -218,7 +218,7 @@ def test_the_teacher_is_told_the_targets_own_cues(seed: int, step: int) -> None:
 @given(seeds, steps)
 def test_cross_id_with_weight_zero_is_the_denoising_loss(seed: int, step: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    plain = same_id_objective(ALPHAS)(model, batch)["loss"]
+    plain = denoising_objective(ALPHAS)(model, batch)["loss"]
     weightless = cross_id_objective(ALPHAS, teacher, Same2XSpec(weight=0.0))(model, batch)["loss"]
     disabled = cross_id_objective(ALPHAS, teacher, Same2XSpec(enabled=False))(model, batch)["loss"]
     assert torch.equal(plain, weightless)
@@ -246,4 +246,4 @@ def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(seed: i
             torch.testing.assert_close(noisy, expected, rtol=1e-5, atol=1e-5)
             return dataclasses.replace(told, velocity=velocity)
 
-    assert float(same_id_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
+    assert float(denoising_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
