@@ -19,9 +19,9 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
+from directanimator.cues.alignment import align
 from directanimator.cues.canvas import resize
 from directanimator.cues.gate import FOREGROUND
-from directanimator.cues.location import align
 from directanimator.cues.person import PersonTrack, face_seen
 from directanimator.cues.preview import cue_strip
 from directanimator.cues.spec import CueSpec
@@ -230,7 +230,8 @@ class Crop:
     def cut_track(self, track: PersonTrack) -> PersonTrack:
         """The person as seen in the square."""
         corner = np.array([self.left, self.top] * 2, np.float32)
-        return PersonTrack(self.cut(track.mask, empty_outside=True), track.face_box - corner, track.score)
+        masks = self.cut(track.mask, empty_outside=True)
+        return PersonTrack(masks, track.face_box - corner, track.score, track.landmarks - corner[:2])
 
 
 def person_box(track: PersonTrack) -> tuple[int, int, int, int]:
@@ -390,7 +391,7 @@ def run(request: Request, animator: Animator, perception: PersonPerception) -> R
     count = len(clip.frames)
     frames = clip.frames[shown_at(count, clip.fps, rate)]
     driving = watch(frames, perception, size * SOURCE_SCALE, str(request.driving))
-    alignment = align(driving.track, reference.track)
+    alignment = align(driving.track, reference.track, spec.cues.location.align_by)
     cues = driving_cues(driving.frames, driving.track, alignment, size, spec.cues)
     made = animator.animate(reference.frames, cues, request.seed)
     shown = cue_strip(resize(driving.frames, size), driving.track.resized(size).mask, dropped(cues, spec.cues))

@@ -43,7 +43,7 @@ NUM_TEST_CLIPS = 128
 SEED = 20261122
 CHECKPOINT_EVERY_S = 300.0
 LOG_EVERY = 50
-MAX_LATENT_NOISE = 0.3
+MAX_LATENT_NOISE = 0.5
 FIRST_FRAME_SHARE = 0.3
 """Share of pretraining clips whose reference is their own first frame, as in plain image-to-video."""
 CODEC_OPTIM = OptimSpec(
@@ -66,7 +66,7 @@ def parse(arguments: list[str]) -> Request:
     """The request of the command line.
 
     Raises: UserError for anything but `codec|base [steps=N]`."""
-    defaults = {"codec": 6500, "base": 10500}
+    defaults = {"codec": 5000, "base": 7000}
     if not arguments or arguments[0] not in defaults:
         word = arguments[0] if arguments else ""
         raise UserError(f"expected `codec` or `base`, got {word!r}{did_you_mean(word, defaults)}")
@@ -148,10 +148,7 @@ def train_codec(steps: int) -> None:
 
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
     state = new_state(codec, CODEC_OPTIM)
-    run_training(
-        state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps
-    )
-    codec.normalize(to_video(frames[chosen]))
+    run_training(state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps)
     report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test))}
     write_model(codec, EMBEDDED_DIRECTORY / "codec", report)
 
@@ -212,6 +209,7 @@ def train_base(steps: int) -> None:
             text=torch.zeros(len(draws), model_spec.max_text_tokens, model_spec.text_embed_dim),
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
             timestep=torch.tensor([int(draw.rng.integers(1000)) for draw in draws]),
+            weights=torch.ones(len(draws), latents.shape[1], 1, *latents.shape[3:]),
             cues=None,
         )
 

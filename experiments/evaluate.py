@@ -1,5 +1,6 @@
 """The evaluation at the end of a run: fixed test clips, self- and cross-driven, scored beside the trivial answers."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
+from directanimator.data.spec import DataSpec
 from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
 from directanimator.metrics.protocol import Protocol
 from directanimator.metrics.trivial import paste_driving_frame, paste_driving_person, repeat_reference
@@ -57,12 +59,19 @@ class TestClip:
         return score_clip(generated, self.item)
 
 
+@functools.lru_cache(maxsize=1)
+def _test_items(spec: DataSpec) -> tuple[AnimationItem, ...]:
+    """The test items; kept, since both stages of a run and all variants of a demo are tested on the same."""
+    maker = item_maker("test", spec)
+    indices = progress(range(spec.num_test_clips), "test clips", total=spec.num_test_clips)
+    return tuple(maker(index) for index in indices)
+
+
 def make_test_clips(spec: ExperimentSpec) -> dict[Subset, list[TestClip]]:
     """The fixed test clips by subset; the same for every variant that shares data and cues."""
-    maker = item_maker("test", spec.data)
     clips: dict[Subset, list[TestClip]] = {subset: [] for subset in spec.evaluation.subsets}
-    for index in progress(range(spec.data.num_test_clips), "test clips", total=spec.data.num_test_clips):
-        item, size = maker(index), spec.data.size
+    size = spec.data.size
+    for item in _test_items(spec.data):
         own, cross = item_cues(item, size, spec.cues)
         if "self" in clips:
             track = item.target_track

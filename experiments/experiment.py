@@ -17,7 +17,7 @@ from directanimator.model.embedded import load_codec
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
 from experiments.pools import train_pool
-from experiments.record import RunDirectory, Status, commit_tags
+from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves
 from experiments.stage import InterruptedTrainingError, StageJob, train_stage, trained_model
 from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
@@ -44,16 +44,22 @@ def launch(spec: ExperimentSpec) -> Accelerator:
 
 def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> RunDirectory:
     """The run directory of a stage."""
-    name = f"{stage}-{stage_fingerprint(spec, stage)}"
+    print_of_stage = stage_fingerprint(spec, stage)
+    who = "same-ID teacher" if stage == "same_id" else tags["ablation"]
     known = {
+        TITLE_TAG: f"{who}, seed {spec.seed}, {print_of_stage[:6]}",
         "stage": stage,
         "seed": str(spec.seed),
-        "fingerprint": stage_fingerprint(spec, stage),
+        "fingerprint": print_of_stage,
         "data_fingerprint": data_fingerprint(spec),
         **commit_tags(),
     }
     return RunDirectory.claim(
-        runs_root(), name, spec=stage_leaves(spec, stage), tags={**tags, **known}, experiment=EXPERIMENT
+        runs_root(),
+        f"{stage}-{print_of_stage}",
+        spec=stage_leaves(spec, stage),
+        tags={**tags, **known},
+        experiment=EXPERIMENT,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from directanimator.cues.spec import CueSpec, PoseCueSpec
 from directanimator.data.spec import DataSpec
 from directanimator.model.spec import ModelSpec
-from directanimator.objective.spec import SamplingSpec
+from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
 from experiments.spec import EvaluationSpec, ExperimentSpec
 
@@ -54,7 +54,7 @@ PAPER = Preset(
             num_train_clips=4000,
             num_test_clips=50,
         ),
-        cues=CueSpec(pose=PoseCueSpec(cutoff=32.0)),
+        cues=CueSpec(pose=PoseCueSpec(cutoff=32.0, aligned=False)),
         model=ModelSpec(
             base="CogVideoX1.5-5B-I2V",
             codec="cogvideox",
@@ -70,6 +70,7 @@ PAPER = Preset(
             ofs_embed_dim=512,
         ),
         optim=OptimSpec(learning_rate=2e-5, warmup_steps=500, decay_share=0.0, global_batch_size=4, ema_decay=0.0),
+        denoising=DenoisingSpec(person_weight=1.0, noise_bias=1.0),
         same_id=SameIdSpec(steps=10_000),
         cross_id=CrossIdSpec(steps=30_000, same_id_share=1.0),
         same2x=Same2XSpec(weight=0.5, block=10),

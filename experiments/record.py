@@ -101,6 +101,10 @@ class MirrorState(FrozenSpec):
     """Of the model directory that `model_id` holds whole; None while it is being sent."""
 
 
+TITLE_TAG = "title"
+"""The tag under which people find the run in a list."""
+
+
 class Record(FrozenSpec):
     """What is known of a run beside its spec and its measurements."""
 

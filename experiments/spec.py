@@ -11,7 +11,7 @@ from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec
 from directanimator.frozen import FrozenSpec
 from directanimator.model.spec import ModelSpec
-from directanimator.objective.spec import SamplingSpec
+from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
 from experiments.edit import Leaf, leaves
 
@@ -51,6 +51,7 @@ class ExperimentSpec(FrozenSpec):
     cues: CueSpec = CueSpec()
     model: ModelSpec = ModelSpec()
     optim: OptimSpec = OptimSpec()
+    denoising: DenoisingSpec = DenoisingSpec()
     same_id: SameIdSpec = SameIdSpec()
     cross_id: CrossIdSpec = CrossIdSpec()
     same2x: Same2XSpec = Same2XSpec()

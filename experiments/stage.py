@@ -108,6 +108,7 @@ class StageJob:
             cues=self.spec.cues,
             model=self.spec.model,
             optim=self.spec.optim,
+            denoising=self.spec.denoising,
             seed=self.spec.seed,
             stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
             same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
@@ -192,5 +193,3 @@ def trained_model(run: RunDirectory, spec: ExperimentSpec) -> CueFusionTransform
 
     Raises: UserError if it is missing, damaged or of another architecture."""
     return load_transformer(run.model / "transformer", spec.model)
-
-

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
-from experiments.record import MetricRecord, MetricsLog, MirrorState, RunDirectory, Status, locked
+from experiments.record import TITLE_TAG, MetricRecord, MetricsLog, MirrorState, RunDirectory, Status, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -267,7 +267,7 @@ class _Mirror:
             self._experiment_id,
             start_time=_milliseconds(record.created),
             tags={RECORD_TAG: record.id},
-            run_name=record.name,
+            run_name=record.tags.get(TITLE_TAG, record.name),
         )
         return MirrorState(run_id=run.info.run_id)
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from jaxtyping import Float32, Float64, UInt8
 
-from directanimator.cues.location import Alignment
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.alignment import Alignment
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec, FaceCueSpec, FilterShape, LocationCueSpec, PoseCueSpec
 
 
@@ -31,6 +31,16 @@ def filter_shapes() -> SearchStrategy[FilterShape]:
 def alignments() -> SearchStrategy[Alignment]:
     shift = st.floats(-0.3, 0.3)
     return st.builds(Alignment, scale=st.floats(0.6, 1.6), dx=shift, dy=shift)
+
+
+def whole_figure_alignments():
+    """Alignments after which the whole figure is still in the frame."""
+    return st.builds(
+        lambda scale, x, y: Alignment(scale, x - scale * 0.5, y - scale * 0.3),
+        st.floats(0.6, 1.6),
+        st.floats(0.3, 0.7),
+        st.floats(0.25, 0.35),
+    )
 
 
 def cue_specs() -> SearchStrategy[CueSpec]:
@@ -124,6 +134,7 @@ def track_of(clip: list[Figure], size: int) -> PersonTrack:
         mask=np.stack([figure.mask(size) for figure in clip]),
         face_box=np.stack([figure.face_box(size) for figure in clip]),
         score=np.ones(len(clip), np.float32),
+        landmarks=no_landmarks(len(clip)),
     )
 
 

@@ -7,6 +7,23 @@ from jaxtyping import Bool, Float32, UInt8
 
 from directanimator.cues.canvas import CanvasSize, height_width, resize
 
+LANDMARKS = (
+    "head",
+    "shoulder_left",
+    "shoulder_right",
+    "elbow_left",
+    "elbow_right",
+    "wrist_left",
+    "wrist_right",
+    "hip_left",
+    "hip_right",
+    "knee_left",
+    "knee_right",
+    "ankle_left",
+    "ankle_right",
+)
+"""The order of a body's landmarks; left and right are the person's own. They serve alignment alone, no cue."""
+
 
 @dataclass(frozen=True, eq=False)
 class PersonTrack:
@@ -20,6 +37,8 @@ class PersonTrack:
     """x0, y0, x1, y1 in pixels (pixel 0 spans 0..1); a row of NaN where no face is seen."""
     score: Float32[np.ndarray, " f"]
     """Confidence of the detection, in [0, 1]."""
+    landmarks: Float32[np.ndarray, "f k 2"]
+    """x, y of LANDMARKS in pixels; NaN where one is not seen."""
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 3 or 0 in self.mask.shape:
@@ -28,6 +47,9 @@ class PersonTrack:
             raise ValueError(f"face_box must have shape {(self.num_frames, 4)}, got {self.face_box.shape}")
         if self.score.shape != (self.num_frames,):
             raise ValueError(f"score must have shape {(self.num_frames,)}, got {self.score.shape}")
+        expected = (self.num_frames, len(LANDMARKS), 2)
+        if self.landmarks.shape != expected:
+            raise ValueError(f"landmarks must have shape {expected}, got {self.landmarks.shape}")
 
     @property
     def num_frames(self) -> int:
@@ -43,7 +65,16 @@ class PersonTrack:
         """The same person in frames of `size`."""
         (height, width), (out_height, out_width) = self.size, height_width(size)
         ratio = np.array([out_width / width, out_height / height] * 2, np.float32)
-        return PersonTrack(resize(self.mask, size), self.face_box * ratio, self.score)
+        return PersonTrack(resize(self.mask, size), self.face_box * ratio, self.score, self.landmarks * ratio[:2])
+
+    def part(self, chosen: slice) -> "PersonTrack":
+        """The same person in some of the frames."""
+        return PersonTrack(self.mask[chosen], self.face_box[chosen], self.score[chosen], self.landmarks[chosen])
+
+
+def no_landmarks(num_frames: int) -> Float32[np.ndarray, "f k 2"]:
+    """Landmarks of which none is seen."""
+    return np.full((num_frames, len(LANDMARKS), 2), np.nan, np.float32)
 
 
 def face_seen(face_box: Float32[np.ndarray, "f 4"], size: CanvasSize) -> Bool[np.ndarray, " f"]:

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from directanimator.cues.alignment import Alignment, warped
 from directanimator.cues.low_pass import low_pass
 from directanimator.cues.spec import PoseCueSpec
 
@@ -17,16 +18,19 @@ def pose_cue(
     frames: UInt8[np.ndarray, "f h w 3"],
     mask: UInt8[np.ndarray, "f h w"],
     accepted: Bool[np.ndarray, " f"],
+    alignment: Alignment,
     spec: PoseCueSpec,
 ) -> UInt8[np.ndarray, "f h w"]:
     """Gray person on mid-gray, 0..255, without fine detail; frames that are not accepted are flat.
 
     The person fades into mid-gray by the mask before the filter, so that its outline is no sharp edge against black
-    and nothing of the background enters.
+    and nothing of the background enters. With `spec.aligned` the person is laid where the location cue is.
     Source: Beyond Skeletons, Driving Cue Triplet.
-    Deviation: the paper does not state the level outside the person."""
+    Deviation: the paper does not state the level outside the person, and leaves the pose cue where the driver is."""
     usable = mask * accepted[:, None, None]
     person = (luma(frames) - MID_GRAY) * (usable.astype(np.float32) / 255)
+    if spec.aligned:
+        person = np.stack([warped(frame, alignment) for frame in person])
     return to_levels(low_pass(person, spec.cutoff, spec.filter_shape))
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from directanimator.frozen import FrozenSpec
 
+AlignBy = Literal["landmarks", "masks"]
 FilterShape = Literal["gaussian", "ideal", "butterworth"]
 
 
@@ -18,6 +19,8 @@ class PoseCueSpec(FrozenSpec):
     """Frequency response of the low-pass. The paper does not state it."""
     cutoff: Annotated[float, Field(gt=0, le=4096)] = 12.0
     """Cut-off radius in cycles per image, so that it means the same at any size. The paper does not state it."""
+    aligned: bool = True
+    """Whether the driver is laid over the reference as the location cue is, or stays where it was (the paper)."""
 
 
 class FaceCueSpec(FrozenSpec):
@@ -32,6 +35,8 @@ class LocationCueSpec(FrozenSpec):
     """Body and face masks in the reference's layout, softened: the place."""
 
     enabled: bool = True
+    align_by: AlignBy = "landmarks"
+    """What the driver is laid over the reference by; masks also serve where too few landmarks are seen in both."""
     soften_cells: Annotated[int, Field(ge=1, le=256)] = 16
     """Cells per image side of the softening grid. 16 is the proposal for 512 px (cells of 32 px)."""
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from directanimator.cues.alignment import Alignment
 from directanimator.cues.canvas import CanvasSize, height_width, resize
 from directanimator.cues.face import face_cue, smooth_boxes
 from directanimator.cues.gate import gate
-from directanimator.cues.location import Alignment, location_cue
+from directanimator.cues.location import location_cue
 from directanimator.cues.person import PersonTrack
 from directanimator.cues.pose import MID_GRAY, person_on_gray, pose_cue
 from directanimator.cues.spec import CueSpec
@@ -21,7 +22,7 @@ class DrivingCues:
     Raises: ValueError if the fields disagree on frames, height or width, or there is no frame."""
 
     pose_cue: UInt8[np.ndarray, "f h w"]
-    """Gray, low-passed person on mid-gray (128)."""
+    """Gray, low-passed person on mid-gray (128); in the reference's layout if the spec says so."""
     face_cue: UInt8[np.ndarray, "f h w 3"]
     """Zoomed face; mid-gray (128) where there is none."""
     body_location: UInt8[np.ndarray, "f h w"]
@@ -93,8 +94,9 @@ def driving_cues(
     trusted = replace(seen, mask=seen.mask * accepted[:, None, None])
     face, face_present = face_cue(frames, steady.face_box, size, spec.face)
     body_location, face_location = location_cue(trusted, alignment, size, spec.location)
+    person = resize(person_on_gray(frames, track.mask), size)
     return DrivingCues(
-        pose_cue=pose_cue(resize(person_on_gray(frames, track.mask), size), seen.mask, accepted, spec.pose),
+        pose_cue=pose_cue(person, seen.mask, accepted, alignment, spec.pose),
         face_cue=face,
         body_location=body_location,
         face_location=face_location,

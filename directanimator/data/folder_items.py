@@ -56,10 +56,6 @@ def _watched(path: Path, fps: float, size: int) -> tuple[np.ndarray, PersonTrack
     return frames, track
 
 
-def _part(track: PersonTrack, chosen: slice) -> PersonTrack:
-    return PersonTrack(track.mask[chosen], track.face_box[chosen], track.score[chosen])
-
-
 def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     """The item of an index, the same in every process.
 
@@ -76,10 +72,10 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     far = [i for i in outside if not start - REFERENCE_GAP <= i < start + spec.num_frames + REFERENCE_GAP]
     still = int(rng.choice(far or outside))
     window = slice(start, start + spec.num_frames)
-    own = _part(track, window)
+    own = track.part(window)
     return AnimationItem(
         reference=resize(frames[still : still + 1], spec.size),
-        reference_track=_part(track, slice(still, still + 1)).resized(spec.size),
+        reference_track=track.part(slice(still, still + 1)).resized(spec.size),
         target=resize(frames[window], spec.size),
         target_track=own.resized(spec.size),
         background=None,
@@ -87,4 +83,5 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
         own_track=own,
         driving=frames[window],
         driving_track=own,
+        survey_track=track,
     )

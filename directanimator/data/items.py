@@ -27,3 +27,5 @@ class AnimationItem:
     driving: UInt8[np.ndarray, "f hs ws 3"]
     """B doing the same motion in another scene: the driving video of the cross-ID setting."""
     driving_track: PersonTrack
+    survey_track: PersonTrack
+    """B over the whole driving video, at a low rate and of any size: what B is aligned to A by."""

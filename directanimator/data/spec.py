@@ -21,7 +21,7 @@ class DataSpec(FrozenSpec):
     latent_frames: Annotated[int, Field(ge=1, le=65)] = 3
     """Latent frames per clip; a clip has 4 * (latent_frames - 1) + 1 video frames."""
     fps: Annotated[float, Field(gt=0, le=120)] = 8.0
-    num_train_clips: Annotated[int, Field(ge=1)] = 2560
+    num_train_clips: Annotated[int, Field(ge=1)] = 1536
     num_test_clips: Annotated[int, Field(ge=1)] = 48
 
     @property

@@ -6,15 +6,40 @@ shrunk to the canvas by area, so the model's frames are antialiased."""
 import numpy as np
 
 from directanimator.cues.canvas import resize
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.person import LANDMARKS, PersonTrack
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec
-from directanimator.data.synthetic import Identity, RenderedClip, Scene, Split, SyntheticPair, pair_at, render_clip
+from directanimator.data.synthetic import (
+    DURATION,
+    Identity,
+    RenderedClip,
+    Scene,
+    Split,
+    SyntheticPair,
+    pair_at,
+    render_clip,
+)
+from directanimator.data.synthetic.asset import load_asset
+
+JOINT_OF_LANDMARK = dict(
+    zip(
+        LANDMARKS,
+        [
+            "head",
+            *(f"{bone}_{side}" for bone in ("upperarm", "lowerarm", "hand", "thigh", "calf", "foot") for side in "lr"),
+        ],
+        strict=True,
+    )
+)
+"""The synthetic skeleton's joint behind each landmark."""
+SURVEY_TIMES = np.arange(0, DURATION, 0.25)
+"""Seconds at which the whole driving video is surveyed."""
 
 
 def track_of(clip: RenderedClip) -> PersonTrack:
     """The person as the ground truth knows it, with full score."""
-    return PersonTrack(clip.mask, clip.face_box, np.ones(len(clip.mask), np.float32))
+    joints = [load_asset().joint(name) for name in JOINT_OF_LANDMARK.values()]
+    return PersonTrack(clip.mask, clip.face_box, np.ones(len(clip.mask), np.float32), clip.joints[:, joints, :2])
 
 
 def _at_canvas(clip: RenderedClip, size: int) -> tuple[np.ndarray, PersonTrack]:
@@ -31,6 +56,9 @@ def synthetic_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     own = _render(pair, pair.identity, pair.scene, pair.times, spec.size)
     still = _render(pair, pair.identity, pair.scene, np.array([pair.reference_time]), spec.size)
     driver = _render(pair, pair.driver, pair.driver_scene, pair.times, spec.size)
+    survey = render_clip(
+        pair.driver, pair.motion, pair.driver_scene, SURVEY_TIMES, spec.size // 2, pair.view, supersample=1
+    )
     reference, reference_track = _at_canvas(still, spec.size)
     target, target_track = _at_canvas(own, spec.size)
     return AnimationItem(
@@ -43,6 +71,7 @@ def synthetic_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
         own_track=track_of(own),
         driving=driver.frames,
         driving_track=track_of(driver),
+        survey_track=track_of(survey),
     )
 
 

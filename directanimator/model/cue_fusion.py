@@ -18,6 +18,8 @@ from torch.nn import functional as F
 Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
 """Cosines and sines of the video tokens' positions."""
 CueInit = Literal["zero", "default"]
+MASK_CHANNELS = 16
+"""Values of a location mask in a latent cell: four frames of 2 x 2 parts."""
 CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
 """What the names of all parameters that CogVideoX does not have contain."""
 
@@ -30,10 +32,10 @@ class CueLatents:
     """Latents of the pose cue; zero where it is absent."""
     face: Float[Tensor, "b lf c lh lw"]
     """Latents of the face cue; zero where it is absent."""
-    body_mask: Float[Tensor, "b lf 1 lh lw"]
-    """Location cue of the body, in [0, 1]."""
-    face_mask: Float[Tensor, "b lf 1 lh lw"]
-    """Location cue of the face, in [0, 1]."""
+    body_mask: Float[Tensor, "b lf m lh lw"]
+    """Location cue of the body, in [0, 1]: each latent cell's frames and parts on the channels."""
+    face_mask: Float[Tensor, "b lf m lh lw"]
+    """Location cue of the face, likewise."""
     pose_present: Bool[Tensor, "b lf"]
     """Where the pose stream (pose cue or body mask) has anything to say; elsewhere it adds nothing."""
     face_present: Bool[Tensor, "b lf"]
@@ -68,9 +70,9 @@ class CueEmbed(nn.Module):
     def __init__(self, latent_channels: int, width: int, patch_size: int, patch_size_t: int | None) -> None:
         super().__init__()
         self.patch = (patch_size_t or 1, patch_size, patch_size)
-        self.proj = nn.Conv3d(latent_channels + 1, width, self.patch, stride=self.patch)
+        self.proj = nn.Conv3d(latent_channels + MASK_CHANNELS, width, self.patch, stride=self.patch)
 
-    def forward(self, latents: Float[Tensor, "b lf c lh lw"], mask: Float[Tensor, "b lf 1 lh lw"]) -> Tensor:
+    def forward(self, latents: Float[Tensor, "b lf c lh lw"], mask: Float[Tensor, "b lf m lh lw"]) -> Tensor:
         """(b, n, d) tokens in the order of the video's tokens."""
         volume = torch.cat([latents, mask], dim=2).transpose(1, 2)
         tokens: Tensor = self.proj(volume).flatten(2).transpose(1, 2)

@@ -1,10 +1,20 @@
-"""The noise schedule and how videos are sampled from it. Imports nothing heavy."""
+"""What is denoised, on which noise schedule, and how videos are sampled from it. Imports nothing heavy."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from directanimator.frozen import FrozenSpec
+
+
+class DenoisingSpec(FrozenSpec):
+    """Where the denoising loss looks. Deviation: both at 1 are the plain loss; a short training has no steps to spend
+    on a background that the reference shows, or on noise so weak that the clip itself tells the motion."""
+
+    person_weight: Annotated[float, Field(ge=1, le=100)] = 4.0
+    """How much more a latent cell counts that the person covers."""
+    noise_bias: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """The share of noisier timesteps: t = T u ** (1 / bias) for uniform u."""
 
 
 class SamplingSpec(FrozenSpec):

@@ -11,10 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from directanimator.assets import asset
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.perception.ssd import AnchorGrid, Detections, decode, sigmoid
 
 _SHORT_RANGE = AnchorGrid(128, ((8, 2), (16, 6)))
@@ -29,6 +29,10 @@ _HEAD_SIDE = 0.25
 _PORTRAIT_FACE = 0.15
 _HEAD_POINTS = slice(0, 11)
 _CENTER_POINT, _TOP_POINT = 33, 34
+_POINTS_OF_LANDMARK = (_HEAD_POINTS, *(slice(i, i + 1) for i in (*range(11, 17), *range(23, 29))))
+"""The net's points behind each of LANDMARKS: the face's mean, then shoulders to wrists, then hips to ankles."""
+_VISIBILITY = 3
+"""Column of a landmark that tells, as a logit, whether it is seen."""
 _SUPERSAMPLING = 4
 _SOFT_EDGE = 4
 
@@ -94,12 +98,18 @@ class Body:
 
     region: Square
     landmarks: Float32[np.ndarray, "39 2"]
+    visible: Bool[np.ndarray, " 39"]
     mask: Float32[np.ndarray, "s s"]
     presence: float
 
     def head(self) -> Square:
         """The region around the head."""
         return Square.upright(self.landmarks[_HEAD_POINTS].mean(axis=0), self.region.side * _HEAD_SIDE)
+
+    def body_landmarks(self) -> Float32[np.ndarray, "1 k 2"]:
+        """The landmarks of a track, of this one frame."""
+        seen = np.where(self.visible[:, None], self.landmarks, np.nan)
+        return np.asarray(np.stack([seen[points].mean(axis=0) for points in _POINTS_OF_LANDMARK])[None], np.float32)
 
     def next_region(self) -> Square:
         """Where the body is looked for in the next frame."""
@@ -153,7 +163,8 @@ class MediapipePerception:
             faces = [face if body else None for face, body in zip(faces, bodies, strict=True)]
             masks = [_body_mask(frame, body) for frame, body in zip(frames, bodies, strict=True)]
         boxes = np.array([np.full(4, np.nan) if face is None else face.box for face in faces], np.float32)
-        return PersonTrack(np.stack(masks), boxes, _scores(bodies, faces))
+        landmarks = np.concatenate([body.body_landmarks() if body else no_landmarks(1) for body in bodies])
+        return PersonTrack(np.stack(masks), boxes, _scores(bodies, faces), landmarks)
 
     def faces(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "n 4"]:
         """All faces of one picture, largest first, as x0, y0, x1, y1 in pixels."""
@@ -190,8 +201,9 @@ class MediapipePerception:
         points, presence, logits, *_ = self._pose_landmark(_unit(region.crop(frame, 256)))
         if presence.item() < _POSE_THRESHOLD:
             return None
-        landmarks = region.to_frame(points.reshape(39, 5)[:, :2] / 256)
-        return Body(region, landmarks, sigmoid(logits[0, :, :, 0]), presence.item())
+        table = points.reshape(39, 5)
+        landmarks, visible = region.to_frame(table[:, :2] / 256), sigmoid(table[:, _VISIBILITY]) > 0.5
+        return Body(region, landmarks, visible, sigmoid(logits[0, :, :, 0]), presence.item())
 
     def _tracked_faces(self, frames: UInt8[np.ndarray, "f h w 3"], bodies: Sequence[Body | None]) -> list[Face | None]:
         faces: list[Face | None] = []

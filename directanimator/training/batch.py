@@ -58,6 +58,8 @@ class DenoisingBatch:
     text: Float[Tensor, "b m t"]
     noise: Float[Tensor, "b lf c lh lw"]
     timestep: Int[Tensor, " b"]
+    weights: Float[Tensor, "b lf 1 lh lw"]
+    """How much each latent cell counts; mean 1 per clip."""
     cues: CueLatents | None
     teacher_cues: CueLatents | None = None
     """What the frozen same-ID teacher is told: the target's own cues."""
@@ -73,9 +75,7 @@ class NoisedBatch(NamedTuple):
 def noised(batch: DenoisingBatch, alphas_cumprod: Float[Tensor, " t"]) -> NoisedBatch:
     """Noisy latents and the velocity that undoes the noise."""
     rates = signal_and_noise_rates(alphas_cumprod, batch.timestep, batch.latents.ndim)
-    return NoisedBatch(
-        add_noise(batch.latents, batch.noise, rates), velocity_target(batch.latents, batch.noise, rates)
-    )
+    return NoisedBatch(add_noise(batch.latents, batch.noise, rates), velocity_target(batch.latents, batch.noise, rates))
 
 
 def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Module, DenoisingBatch], Losses]:
@@ -86,6 +86,6 @@ def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Mod
         output: CueFusionOutput = model(
             pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep, batch.cues
         )
-        return {"loss": denoising_loss(output.velocity, pair.velocity)}
+        return {"loss": denoising_loss(output.velocity, pair.velocity, batch.weights)}
 
     return objective

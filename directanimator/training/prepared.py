@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float16, UInt8
 
-from directanimator.cues.location import align, identity_alignment
+from directanimator.cues.alignment import align, identity_alignment
 from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.data.items import AnimationItem
 from directanimator.model.codec import GROUP, PATCH, VideoCodec, to_video
-from directanimator.model.cue_fusion import CueLatents
+from directanimator.model.cue_fusion import MASK_CHANNELS, CueLatents
+
+PARTS = 2
+"""Parts of a latent cell along each side, for the location masks."""
 
 
 def grouped_any(present: Bool[np.ndarray, " f"]) -> Bool[np.ndarray, " lf"]:
@@ -21,12 +24,18 @@ def grouped_any(present: Bool[np.ndarray, " f"]) -> Bool[np.ndarray, " lf"]:
     return np.concatenate([present[:1], present[1:].reshape(-1, GROUP).any(axis=1)])
 
 
-def grid_mask(mask: UInt8[np.ndarray, "f h w"], patch: int = PATCH) -> Float[np.ndarray, "lf 1 lh lw"]:
-    """A mask on the latent grid, in [0, 1]: averaged over the same pixels and frames that a latent holds."""
-    f, h, w = mask.shape
-    cells = mask.reshape(f, h // patch, patch, w // patch, patch).mean(axis=(2, 4), dtype=np.float32) / 255
-    groups = cells[1:].reshape(-1, GROUP, *cells.shape[1:]).mean(axis=1)
-    return np.concatenate([cells[:1], groups])[:, None]
+def grid_mask(mask: UInt8[np.ndarray, "f h w"]) -> Float[np.ndarray, "lf m lh lw"]:
+    """A mask on the latent grid, in [0, 1]: each of the frames that a latent holds, averaged over parts of a cell.
+
+    The first latent frame repeats the first frame, as the codec does.
+    Deviation: the mask's channels are not stated; one average over a cell is coarser than the softening at 64 pixels,
+    and leaves no way to tell where a person stands to a pixel."""
+    part = PATCH // PARTS
+    padded = np.concatenate([np.repeat(mask[:1], GROUP - 1, axis=0), mask])
+    f, h, w = padded.shape
+    parts = padded.reshape(f // GROUP, GROUP, h // PATCH, PARTS, part, w // PATCH, PARTS, part)
+    means = parts.mean(axis=(4, 7), dtype=np.float32) / 255
+    return means.transpose(0, 1, 3, 5, 2, 4).reshape(f // GROUP, MASK_CHANNELS, h // PATCH, w // PATCH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +44,7 @@ class CueArrays:
 
     pose: Float16[np.ndarray, "lf c lh lw"]
     face: Float16[np.ndarray, "lf c lh lw"]
-    masks: Float16[np.ndarray, "lf 2 lh lw"]
+    masks: Float16[np.ndarray, "lf 2 m lh lw"]
     """Body, then face."""
     present: Bool[np.ndarray, "lf 2"]
     """Pose cue, then face cue."""
@@ -55,7 +64,7 @@ def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
     return CueArrays(
         pose=pose * present[:, 0, None, None, None],
         face=face * present[:, 1, None, None, None],
-        masks=np.concatenate([grid_mask(cues.body_location), grid_mask(cues.face_location)], axis=1).astype(np.float16),
+        masks=np.stack([grid_mask(cues.body_location), grid_mask(cues.face_location)], axis=1).astype(np.float16),
         present=present,
     )
 
@@ -63,8 +72,8 @@ def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
 def item_cues(item: AnimationItem, size: int, spec: CueSpec) -> tuple[DrivingCues, DrivingCues]:
     """Cues of the same-ID setting (the target drives itself, nothing to align) and of the cross-ID setting."""
     own = driving_cues(item.own_frames, item.own_track, identity_alignment(), size, spec)
-    cross = driving_cues(item.driving, item.driving_track, align(item.driving_track, item.reference_track), size, spec)
-    return own, cross
+    alignment = align(item.survey_track, item.reference_track, spec.location.align_by)
+    return own, driving_cues(item.driving, item.driving_track, alignment, size, spec)
 
 
 def prepare(item: AnimationItem, codec: VideoCodec, size: int, spec: CueSpec) -> dict[str, np.ndarray]:
@@ -108,8 +117,8 @@ def cue_latents(cues: list[CueArrays]) -> CueLatents:
     return CueLatents(
         pose=stacked["pose"].float(),
         face=stacked["face"].float(),
-        body_mask=masks[:, :, :1],
-        face_mask=masks[:, :, 1:],
+        body_mask=masks[:, :, 0],
+        face_mask=masks[:, :, 1],
         pose_present=present[:, :, 0] | masked[:, :, 0],
         face_present=present[:, :, 1] | masked[:, :, 1],
     )

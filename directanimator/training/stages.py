@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from directanimator.cues.spec import CueSpec
 from directanimator.model.cue_fusion import CueFusionOutput, CueFusionTransformer
 from directanimator.model.spec import ModelSpec
-from directanimator.objective.denoising import denoising_loss
+from directanimator.objective.denoising import denoising_loss, person_weights
 from directanimator.objective.same2x import s2x_loss
+from directanimator.objective.spec import DenoisingSpec
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
@@ -44,6 +45,7 @@ class BatchSource:
     cues: CueSpec
     model: ModelSpec
     optim: OptimSpec
+    denoising: DenoisingSpec
     seed: int
     stage: int
     same_id_share: float
@@ -63,10 +65,19 @@ class BatchSource:
             reference_latents=self._references(items, latents, draws),
             text=null_text(len(items), self.model),
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
-            timestep=torch.tensor([int(draw.rng.integers(NUM_TIMESTEPS)) for draw in draws]),
+            timestep=torch.tensor([self._timestep(draw) for draw in draws]),
+            weights=person_weights(self._coverage(items), self.denoising.person_weight),
             cues=cue_latents(told),
             teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
         )
+
+    def _timestep(self, draw: Draw) -> int:
+        return int(NUM_TIMESTEPS * draw.rng.random() ** (1 / self.denoising.noise_bias))
+
+    def _coverage(self, items: list[int]) -> Float[Tensor, "b lf 1 lh lw"]:
+        """Where the target's person is in any frame that a latent holds, in [0, 1]."""
+        body = self.pool["own_masks"][items][:, :, 0]
+        return torch.from_numpy(body.max(axis=2, keepdims=True)).float()
 
     def _own_cues(self, item: int) -> CueArrays:
         return without_disabled(cue_arrays(self.pool, item, "own"), self.cues)
@@ -101,7 +112,7 @@ def cross_id_objective(
         pair = noised(batch, alphas_cumprod)
         told = (pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep)
         output: CueFusionOutput = model(*told, batch.cues, features_after=spec.block if spec.enabled else None)
-        denoising = denoising_loss(output.velocity, pair.velocity)
+        denoising = denoising_loss(output.velocity, pair.velocity, batch.weights)
         if output.features is None:
             return {"loss": denoising, "denoising": denoising}
         alignment = s2x_loss(output.features, teacher.features(*told, batch.teacher_cues, after=spec.block))

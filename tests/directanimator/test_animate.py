@@ -32,7 +32,7 @@ from directanimator.animate import (
     plan_windows,
     shown_at,
 )
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
@@ -69,7 +69,7 @@ class BrightPerson:
     def track(self, frames: UInt8[np.ndarray, "f h w 3"]) -> PersonTrack:
         mask = np.where(frames.mean(axis=-1) > 128, 255, 0).astype(np.uint8) * np.uint8(self.sees_person)
         faces = np.stack([self._face(frame) for frame in mask])
-        return PersonTrack(mask, faces, mask.any(axis=(1, 2)).astype(np.float32))
+        return PersonTrack(mask, faces, mask.any(axis=(1, 2)).astype(np.float32), no_landmarks(len(mask)))
 
     def faces(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "n 4"]:
         return np.repeat(self.track(image[None]).face_box, self.num_people, axis=0)
@@ -279,7 +279,7 @@ def test_the_box_of_a_person_is_around_mask_and_face(case: tuple[tuple[int, int,
     mask = np.zeros((2, height, width), np.uint8)
     mask[0, y0:y1, x0:x1] = 255
     face = np.array([[np.nan] * 4, [0, 0, 1, 1]], np.float32)
-    assert person_box(PersonTrack(mask, face, np.ones(2, np.float32))) == (0, 0, x1, y1)
+    assert person_box(PersonTrack(mask, face, np.ones(2, np.float32), no_landmarks(2))) == (0, 0, x1, y1)
 
 
 @given(st.integers(1, 6))

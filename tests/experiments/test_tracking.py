@@ -113,6 +113,12 @@ def test_the_copy_holds_spec_tags_media_and_status(run, uri):
     assert {f.path for f in client.list_artifacts(run_id)} >= {"spec.json", "environment.txt"}
 
 
+@pytest.mark.parametrize(("tags", "name"), [({"title": "full, seed 0"}, "full, seed 0"), ({}, "a")])
+def test_people_find_the_copy_by_its_title_or_else_its_name(tags, name, tmp_path, uri):
+    run = RunDirectory.claim(tmp_path / "runs", "a", spec={}, tags=tags, experiment="exp")
+    assert MlflowClient(tracking_uri=uri).get_run(sync(run.path, uri)).info.run_name == name
+
+
 def test_the_copy_holds_the_model_and_links_its_evaluation(run, uri, tmp_path):
     fill(run, range(3))
     write_model(run)

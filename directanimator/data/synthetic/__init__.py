@@ -2,11 +2,12 @@
 
 from directanimator.data.synthetic.clip import RenderedClip, SyntheticPair, pair_at, render_clip
 from directanimator.data.synthetic.identity import Identity, identity_at
-from directanimator.data.synthetic.motion import Motion, PoseTrack, motion_at
+from directanimator.data.synthetic.motion import DURATION, Motion, PoseTrack, motion_at
 from directanimator.data.synthetic.scene import Scene, View, scene_at
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, NUM_MOTIONS, SYNTH_VERSION, Split
 
 __all__ = [
+    "DURATION",
     "NUM_IDENTITIES",
     "NUM_MOTIONS",
     "SYNTH_VERSION",

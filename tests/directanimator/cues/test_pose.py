@@ -2,11 +2,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from directanimator.cues.alignment import identity_alignment, warped
 from directanimator.cues.pose import MID_GRAY, pose_cue
 from directanimator.cues.spec import PoseCueSpec
-from tests.strategies import cutoffs, filter_shapes, frames_of, seeds, track_of, videos, walks
+from tests.strategies import alignments, cutoffs, filter_shapes, frames_of, seeds, track_of, videos, walks
 
 SIDE = 40
+STILL = identity_alignment()
 IDEAL_ALL = PoseCueSpec(filter_shape="ideal", cutoff=4096.0)
 
 
@@ -21,7 +23,7 @@ def all_accepted(frames):
 @given(videos(), pose_specs(), seeds())
 def test_pose_cue_has_the_frames_of_the_video(video, spec, seed):
     mask = np.random.default_rng(seed).integers(0, 256, video.shape[:3], np.uint8)
-    assert pose_cue(video, mask, all_accepted(video), spec).shape == video.shape[:3]
+    assert pose_cue(video, mask, all_accepted(video), STILL, spec).shape == video.shape[:3]
 
 
 @given(walks(), pose_specs(), seeds())
@@ -30,7 +32,8 @@ def test_background_never_reaches_the_pose_cue(clip, spec, seed):
     noise = np.random.default_rng(seed).integers(0, 256, frames.shape, np.uint8)
     elsewhere = np.where(mask[..., None] == 0, noise, frames)
     np.testing.assert_array_equal(
-        pose_cue(frames, mask, all_accepted(frames), spec), pose_cue(elsewhere, mask, all_accepted(frames), spec)
+        pose_cue(frames, mask, all_accepted(frames), STILL, spec),
+        pose_cue(elsewhere, mask, all_accepted(frames), STILL, spec),
     )
 
 
@@ -41,9 +44,10 @@ def test_translating_the_input_moves_the_pose_cue_equally(clip, spec, down, acro
         np.roll(frames, (down, across), axis=(1, 2)),
         np.roll(mask, (down, across), axis=(1, 2)),
         all_accepted(frames),
+        STILL,
         spec,
     )
-    still = np.roll(pose_cue(frames, mask, all_accepted(frames), spec), (down, across), axis=(1, 2))
+    still = np.roll(pose_cue(frames, mask, all_accepted(frames), STILL, spec), (down, across), axis=(1, 2))
     assert np.abs(moved.astype(int) - still).max() <= 1
 
 
@@ -51,14 +55,14 @@ def test_translating_the_input_moves_the_pose_cue_equally(clip, spec, down, acro
 def test_rejected_frames_are_flat_and_others_untouched(video, spec, data):
     mask = np.full(video.shape[:3], 255, np.uint8)
     accepted = np.array(data.draw(st.lists(st.booleans(), min_size=len(video), max_size=len(video))), np.bool_)
-    cue = pose_cue(video, mask, accepted, spec)
+    cue = pose_cue(video, mask, accepted, STILL, spec)
     assert (cue[~accepted] == MID_GRAY).all()
-    np.testing.assert_array_equal(cue[accepted], pose_cue(video, mask, all_accepted(video), spec)[accepted])
+    np.testing.assert_array_equal(cue[accepted], pose_cue(video, mask, all_accepted(video), STILL, spec)[accepted])
 
 
 @given(videos())
 def test_without_filter_and_mask_the_pose_cue_is_luma(video):
-    cue = pose_cue(video, np.full(video.shape[:3], 255, np.uint8), all_accepted(video), IDEAL_ALL)
+    cue = pose_cue(video, np.full(video.shape[:3], 255, np.uint8), all_accepted(video), STILL, IDEAL_ALL)
     red, green, blue = np.moveaxis(video.astype(float), -1, 0)
     assert np.abs(cue - (0.299 * red + 0.587 * green + 0.114 * blue)).max() <= 0.51
 
@@ -66,7 +70,7 @@ def test_without_filter_and_mask_the_pose_cue_is_luma(video):
 @given(walks(), st.integers(0, 255))
 def test_a_fifth_of_coverage_leaves_a_fifth_of_the_contrast(clip, level):
     frames = np.full((len(clip), SIDE, SIDE, 3), level, np.uint8)
-    cue = pose_cue(frames, np.full(frames.shape[:3], 51, np.uint8), all_accepted(frames), IDEAL_ALL)
+    cue = pose_cue(frames, np.full(frames.shape[:3], 51, np.uint8), all_accepted(frames), STILL, IDEAL_ALL)
     assert np.abs(cue - (MID_GRAY + (level - MID_GRAY) / 5)).max() <= 0.51
 
 
@@ -75,6 +79,23 @@ def test_fine_stripes_vanish_and_a_broad_band_stays():
     stripes = np.where(columns % 2 == 0, 255, 0)
     band = np.where((columns // 16) % 2 == 0, 220, 40)
     frames = np.stack([stripes, band])[:, None, :, None].repeat(64, axis=1).repeat(3, axis=3).astype(np.uint8)
-    cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), PoseCueSpec())
+    cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), STILL, PoseCueSpec())
     assert np.ptp(cue[0]) <= 12
     assert np.ptp(cue[1]) >= 150
+
+
+@given(walks(), alignments())
+def test_an_aligned_pose_cue_shows_the_person_where_the_alignment_says(clip, alignment):
+    frames, mask = frames_of(clip, SIDE), np.full((len(clip), SIDE, SIDE), 255, np.uint8)
+    plain = pose_cue(frames, mask, all_accepted(frames), alignment, IDEAL_ALL.model_copy(update={"aligned": False}))
+    aligned = pose_cue(frames, mask, all_accepted(frames), alignment, IDEAL_ALL)
+    expected = [warped(frame - np.float32(MID_GRAY), alignment) + MID_GRAY for frame in plain.astype(np.float32)]
+    assert np.abs(aligned - np.stack(expected)).max() <= 1.5
+
+
+@given(videos(), pose_specs(), alignments())
+def test_unless_it_is_aligned_the_alignment_does_not_matter(video, spec, alignment):
+    mask = np.full(video.shape[:3], 255, np.uint8)
+    where_it_was = spec.model_copy(update={"aligned": False})
+    one, other = (pose_cue(video, mask, all_accepted(video), a, where_it_was) for a in (STILL, alignment))
+    np.testing.assert_array_equal(one, other)

@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 
-from directanimator.cues.location import identity_alignment
+from directanimator.cues.alignment import identity_alignment
 from directanimator.cues.preview import BODY_COLOR, FACE_COLOR, cue_strip, location_in_color
 from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import driving_cues

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.location import identity_alignment
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.alignment import identity_alignment
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped, null_cues
 from tests.strategies import Figure, alignments, canvas_sides, cue_specs, figures, frames_of, seeds, track_of, walks
@@ -62,8 +61,9 @@ def test_location_cue_ignores_the_colors_of_the_driver(clip, alignment, seed):
 
 
 @given(walks(), alignments())
-def test_alignment_moves_only_the_location_cue(clip, alignment):
-    aligned, unaligned = cues_of(clip, alignment), cues_of(clip)
+def test_alignment_leaves_the_face_cue_and_if_told_so_the_pose_cue(clip, alignment):
+    spec = CueSpec(gate=TOLERANT, pose=PoseCueSpec(aligned=False))
+    aligned, unaligned = cues_of(clip, alignment, spec), cues_of(clip, spec=spec)
     np.testing.assert_array_equal(aligned.pose_cue, unaligned.pose_cue)
     np.testing.assert_array_equal(aligned.face_cue, unaligned.face_cue)
 
@@ -98,7 +98,7 @@ def test_a_trembling_face_box_trembles_less_in_the_cues(frames, amplitude):
     box = track.face_box + np.float32(amplitude) * (-1.0) ** np.arange(frames, dtype=np.float32)[:, None]
 
     def face_of(first: int, last: int) -> np.ndarray:
-        part = PersonTrack(track.mask[first:last], box[first:last], track.score[first:last])
+        part = replace(track, face_box=box).part(slice(first, last))
         return driving_cues(picture[first:last], part, identity_alignment(), CANVAS, CueSpec()).face_cue.astype(float)
 
     together, alone = face_of(0, frames), np.concatenate([face_of(i, i + 1) for i in range(frames)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.data import folder_items
 from directanimator.data.folder_items import REFERENCE_GAP, folder_item, list_videos, videos_of_split
 from directanimator.data.spec import DataSpec
@@ -23,7 +23,8 @@ class KnownPerson:
         side = frames.shape[1]
         mask[:, side // 4 : -side // 4, side // 4 : -side // 4] = 255
         box = np.array([0.4, 0.3, 0.6, 0.5], np.float32) * side
-        return PersonTrack(mask, np.tile(box, (len(frames), 1)), np.ones(len(frames), np.float32))
+        count = len(frames)
+        return PersonTrack(mask, np.tile(box, (count, 1)), np.ones(count, np.float32), no_landmarks(count))
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,8 @@ def test_a_video_that_shows_nobody_is_refused(tmp_path: Path, monkeypatch: pytes
         def track(self, frames: np.ndarray) -> PersonTrack:
             count = len(frames)
             boxes = np.full((count, 4), np.nan, np.float32)
-            return PersonTrack(np.zeros(frames.shape[:3], np.uint8), boxes, np.zeros(count, np.float32))
+            empty = np.zeros(frames.shape[:3], np.uint8)
+            return PersonTrack(empty, boxes, np.zeros(count, np.float32), no_landmarks(count))
 
     monkeypatch.setattr(folder_items, "MediapipePerception", Nobody)
     write_clip(tmp_path / "a.mp4")

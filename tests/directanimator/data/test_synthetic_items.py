@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from directanimator.cues.alignment import align, identity_alignment
 from directanimator.cues.canvas import resize
+from directanimator.cues.location import warp_masks
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic_items import SOURCE_SCALE, synthetic_item, synthetic_pixels
+from directanimator.metrics.mask import mask_iou
 
 SPEC = DataSpec(size=32, latent_frames=2)
 indices = st.integers(0, 3)
@@ -71,6 +74,20 @@ def test_driver_and_target_are_two_people_who_both_are_there(split: str, index: 
     for track in (item.driving_track, item.own_track, item.reference_track):
         assert (track.mask > 127).any(axis=(1, 2)).all()
         assert (track.score == 1).all()
+
+
+def test_a_driver_is_laid_where_the_target_will_be() -> None:
+    """Over 12 pairs: 64 pairs give 0.79 by landmarks and 0.82 by masks, against 0.66 where the driver was."""
+    spec = DataSpec(latent_frames=1)
+    overlaps: dict[str, list[float]] = {"landmarks": [], "masks": [], "nothing": []}
+    for index in range(12):
+        item = synthetic_item("test", index, spec)
+        driver = item.driving_track.resized(spec.size).mask
+        for by, values in overlaps.items():
+            alignment = identity_alignment() if by == "nothing" else align(item.survey_track, item.reference_track, by)
+            values.append(mask_iou(warp_masks(driver, alignment, spec.size), item.target_track.mask))
+    means = {by: float(np.mean(values)) for by, values in overlaps.items()}
+    assert min(means["landmarks"], means["masks"]) > max(0.65, means["nothing"] + 0.05)
 
 
 @pytest.mark.parametrize("size", [32, 64])

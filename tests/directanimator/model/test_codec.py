@@ -147,14 +147,6 @@ def test_the_repair_starts_as_no_change(seed: int) -> None:
     assert not torch.equal(small(trained=True).repaired_groups(latents), small(trained=True).linear_decode(latents))
 
 
-@given(seeds)
-@torch.no_grad()
-def test_the_detail_starts_as_nothing(seed: int) -> None:
-    groups = to_groups(video_of(seed))
-    assert not small(trained=False).detail(groups).any()
-    assert small(trained=True).detail(groups).any()
-
-
 @given(seeds, st.floats(1, 100))
 @torch.no_grad()
 def test_decoded_video_stays_in_range(seed: int, scale: float) -> None:

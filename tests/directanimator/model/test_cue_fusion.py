@@ -12,6 +12,7 @@ from torch import Tensor
 
 from directanimator.model.cue_fusion import (
     CUE_PARAMETERS,
+    MASK_CHANNELS,
     CueEmbed,
     CueFusionTransformer,
     CueLatents,
@@ -62,7 +63,7 @@ def inputs(seed: int, frames: int = 2, batch: int = 2) -> tuple[Tensor, Tensor, 
 def random_cues(seed: int, frames: int = 2, batch: int = 2, present: bool = True) -> CueLatents:
     generator = torch.Generator().manual_seed(seed + 1)
     pose, face = torch.randn(2, batch, frames, CHANNELS, 4, 6, generator=generator)
-    body_mask, face_mask = torch.rand(2, batch, frames, 1, 4, 6, generator=generator)
+    body_mask, face_mask = torch.rand(2, batch, frames, MASK_CHANNELS, 4, 6, generator=generator)
     gates = torch.full((batch, frames), present)
     return CueLatents(pose, face, body_mask, face_mask, gates, gates.clone())
 
@@ -168,7 +169,7 @@ def test_cue_tokens_come_in_the_order_of_video_tokens(seed: int, patch: int, pat
     video = CogVideoXPatchEmbed(
         patch_size=patch,
         patch_size_t=patch_t,
-        in_channels=CHANNELS + 1,
+        in_channels=CHANNELS + MASK_CHANNELS,
         embed_dim=16,
         text_embed_dim=8,
         use_positional_embeddings=False,
@@ -178,7 +179,7 @@ def test_cue_tokens_come_in_the_order_of_video_tokens(seed: int, patch: int, pat
     weight = video.proj.weight.unflatten(1, (-1, 2, patch, patch)) if patch_t else video.proj.weight[:, :, None]
     cue.proj.weight.copy_(weight)
     cue.proj.bias.copy_(video.proj.bias)
-    latents, mask = torch.randn(2, 4, CHANNELS, 4, 6), torch.rand(2, 4, 1, 4, 6)
+    latents, mask = torch.randn(2, 4, CHANNELS, 4, 6), torch.rand(2, 4, MASK_CHANNELS, 4, 6)
     tokens = video(torch.zeros(2, 3, 8), torch.cat([latents, mask], dim=2))[:, 3:]
     torch.testing.assert_close(cue(latents, mask), tokens)
 
@@ -192,7 +193,7 @@ def test_cues_start_reading_latents_as_the_base_reads_noisy_latents(spec: ModelS
     if model.patch_embed.proj.bias is not None:
         tokens = tokens - model.patch_embed.proj.bias
     for embed in (model.pose_embed, model.face_embed):
-        torch.testing.assert_close(embed(noisy, torch.rand(2, 2, 1, 4, 6)), tokens)
+        torch.testing.assert_close(embed(noisy, torch.rand(2, 2, MASK_CHANNELS, 4, 6)), tokens)
 
 
 @given(seeds)

@@ -14,6 +14,7 @@ from directanimator.objective.denoising import (
     latents_from_velocity,
     make_scheduler,
     noise_from_velocity,
+    person_weights,
     signal_and_noise_rates,
     velocity_target,
 )
@@ -23,6 +24,7 @@ LAST = 999
 seeds = st.integers(0, 2**31)
 timesteps = st.integers(0, LAST) | st.sampled_from([0, 1, LAST - 1, LAST])
 shifts = st.sampled_from([1.0, 3.0])
+person = st.floats(1, 100)
 
 
 @functools.cache
@@ -33,6 +35,14 @@ def alphas(shift: float = 3.0) -> Tensor:
 def pair(seed: int, batch: int = 1) -> tuple[Tensor, Tensor]:
     latents, noise = torch.randn(2, batch, 2, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     return latents, noise
+
+
+def coverage_of(seed: int, batch: int) -> Tensor:
+    return torch.rand(batch, 2, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def evenly(batch: int) -> Tensor:
+    return torch.ones(batch, 2, 1, 4, 4)
 
 
 def rates_at(timestep: int, shift: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -92,21 +102,45 @@ def test_velocity_loss_is_the_weighted_loss_of_the_latents(seed: int, timestep: 
     noisy, target = add_noise(latents, noise, rates), velocity_target(latents, noise, rates)
     guessed = latents_from_velocity(noisy.double(), guess.double(), rates)
     expected = (guessed - latents).square().mean() / (1 - alphas()[timestep].double())
-    assert float(denoising_loss(guess, target)) == pytest.approx(float(expected), rel=2e-3)
+    assert float(denoising_loss(guess, target, evenly(1))) == pytest.approx(float(expected), rel=2e-3)
 
 
-@given(seeds, st.integers(1, 4))
-def test_loss_of_a_batch_is_the_mean_of_its_items(seed: int, batch: int) -> None:
+@given(seeds, st.integers(1, 4), person)
+def test_loss_of_a_batch_is_the_mean_of_its_items(seed: int, batch: int, weight: float) -> None:
     guess, target = pair(seed, batch)
-    items = [denoising_loss(g, t) for g, t in zip(guess.split(1), target.split(1), strict=True)]
-    torch.testing.assert_close(denoising_loss(guess, target), torch.stack(items).mean())
+    weights = person_weights(coverage_of(seed, batch), weight)
+    splits = (value.split(1) for value in (guess, target, weights))
+    items = [denoising_loss(g, t, w) for g, t, w in zip(*splits, strict=True)]
+    torch.testing.assert_close(denoising_loss(guess, target, weights), torch.stack(items).mean())
+
+
+@given(seeds, st.integers(1, 4), person)
+def test_weights_of_each_clip_have_mean_one(seed: int, batch: int, weight: float) -> None:
+    weights = person_weights(coverage_of(seed, batch), weight)
+    torch.testing.assert_close(weights.mean(dim=(1, 2, 3, 4)), torch.ones(batch))
+
+
+@given(seeds, person)
+def test_a_covered_cell_counts_the_given_number_of_times_as_much(seed: int, weight: float) -> None:
+    coverage = coverage_of(seed, 2).round()
+    weights = person_weights(coverage, weight)
+    for clip, where in zip(weights, coverage, strict=True):
+        covered, bare = clip[where == 1], clip[where == 0]
+        torch.testing.assert_close(covered, (weight * bare[0]).expand_as(covered))
+
+
+@given(seeds)
+def test_with_weight_one_the_loss_is_the_plain_mean(seed: int) -> None:
+    guess, target = pair(seed, 2)
+    weights = person_weights(coverage_of(seed, 2), 1.0)
+    torch.testing.assert_close(denoising_loss(guess, target, weights), torch.nn.functional.mse_loss(guess, target))
 
 
 @given(seeds)
 def test_loss_of_half_precision_guesses_is_computed_in_fp32(seed: int) -> None:
     guess, target = pair(seed)
     half = guess.bfloat16()
-    assert torch.equal(denoising_loss(half, target), denoising_loss(half.float(), target))
+    assert torch.equal(denoising_loss(half, target, evenly(1)), denoising_loss(half.float(), target, evenly(1)))
 
 
 def test_each_scheduler_of_the_spec_is_the_one_that_is_made() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from directanimator import places
 from directanimator.assets import asset, is_fetched
-from directanimator.cues.person import PersonTrack
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.errors import UserError
 from directanimator.perception.mediapipe import MediapipePerception, Square
 from directanimator.perception.person import require_one_person, require_person
@@ -105,7 +105,7 @@ def test_one_face_or_none_is_allowed(sides: tuple[float, ...]) -> None:
 def test_only_a_clip_without_anybody_is_refused(value: int, refused: bool) -> None:
     mask = np.zeros((2, 4, 4), np.uint8)
     mask[1] = value
-    track = PersonTrack(mask, np.full((2, 4), np.nan, np.float32), np.zeros(2, np.float32))
+    track = PersonTrack(mask, np.full((2, 4), np.nan, np.float32), np.zeros(2, np.float32), no_landmarks(2))
     if refused:
         with pytest.raises(UserError, match=r"no person found in b\.mp4"):
             require_person(track, "b.mp4")

@@ -1,13 +1,16 @@
 """The schedule, one step, and the generator over steps."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
-from directanimator.training.loop import FINAL_RATE, Losses, StepResult, learning_rate, train
+from directanimator.training.loop import FINAL_RATE, Losses, StepResult, learning_rate, suitable_attention, train
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, new_state
 
@@ -127,3 +130,30 @@ def test_frozen_parameters_stay() -> None:
     run(state, 5)
     assert torch.equal(model.bias, before)
     assert set(state.ema) == {"weight"}
+
+
+def launched(precision: str) -> Accelerator:
+    accelerator = Mock(spec=Accelerator)
+    accelerator.device, accelerator.mixed_precision = torch.device("cpu"), precision
+    return accelerator
+
+
+@given(st.integers(0, 2**31), st.sampled_from([("no", torch.float32, 1e-6), ("bf16", torch.bfloat16, 0.03)]))
+def test_attention_computes_the_same_whatever_the_kernel(seed: int, case: tuple[str, torch.dtype, float]) -> None:
+    precision, dtype, tolerance = case
+    told = torch.randn(3, 2, 4, 9, 16, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    with suitable_attention(launched(precision)):
+        found = scaled_dot_product_attention(*told)
+    torch.testing.assert_close(found, scaled_dot_product_attention(*told), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_choice_of_kernel_ends_with_its_block(precision: str) -> None:
+    def settings() -> tuple[bool, bool]:
+        backends = torch.backends.cuda
+        return backends.flash_sdp_enabled(), backends.fp16_bf16_reduction_math_sdp_allowed()
+
+    before = settings()
+    with suitable_attention(launched(precision)):
+        assert (settings() == before) == (precision == "no")
+    assert settings() == before

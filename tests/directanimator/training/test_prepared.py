@@ -63,7 +63,7 @@ def arrays(draw: st.DrawFn) -> CueArrays:
     return CueArrays(
         pose=rng.standard_normal((3, 4, 2, 3)).astype(np.float16),
         face=rng.standard_normal((3, 4, 2, 3)).astype(np.float16),
-        masks=rng.uniform(0.01, 1, (3, 2, 2, 3)).astype(np.float16),
+        masks=rng.uniform(0.01, 1, (3, 2, 16, 2, 3)).astype(np.float16),
         present=rng.random((3, 2)) < 0.5,
     )
 
@@ -87,14 +87,17 @@ def test_masks_on_the_grid_lie_in_zero_to_one_and_keep_the_mean(seed: int, frame
 @given(st.sampled_from([0, 255]), counts)
 def test_flat_masks_stay_flat(value: int, frames: int) -> None:
     grid = grid_mask(np.full((frames, 16, 24), value, np.uint8))
-    np.testing.assert_array_equal(grid, np.full((1 + frames // 4, 1, 2, 3), value / 255, np.float32))
+    np.testing.assert_array_equal(grid, np.full((1 + frames // 4, 16, 2, 3), value / 255, np.float32))
 
 
 @given(st.integers(0, 8), st.integers(0, 15), st.integers(0, 23))
-def test_a_single_pixel_lands_in_its_own_cell(frame: int, row: int, column: int) -> None:
+def test_a_single_pixel_lands_in_its_own_frame_cell_and_part(frame: int, row: int, column: int) -> None:
     mask = np.zeros((9, 16, 24), np.uint8)
     mask[frame, row, column] = 255
-    assert np.argwhere(grid_mask(mask)).tolist() == [[-(-frame // 4), 0, row // 8, column // 8]]
+    times = range(4) if frame == 0 else [(frame - 1) % 4]
+    part = 2 * (row % 8 // 4) + column % 8 // 4
+    expected = [[-(-frame // 4), 4 * time + part, row // 8, column // 8] for time in times]
+    assert np.argwhere(grid_mask(mask)).tolist() == expected
 
 
 @given(st.sets(st.integers(0, 12)))
@@ -177,7 +180,7 @@ def test_cues_of_a_pool_are_those_of_item_and_setting(seed: int, index: int, set
         for s in ("own", "cross")
         for name in ("pose", "face", "masks")
     } | {f"{s}_present": rng.random((2, 3, 2)) < 0.5 for s in ("own", "cross")}
-    pool |= {f"{s}_masks": pool[f"{s}_masks"][:, :, :2] for s in ("own", "cross")}
+    pool |= {f"{s}_masks": rng.random((2, 3, 2, 4, 2, 3)).astype(np.float16) for s in ("own", "cross")}
     for name, value in vars(cue_arrays(pool, index, setting)).items():
         np.testing.assert_array_equal(value, pool[f"{setting}_{name}"][index])
 

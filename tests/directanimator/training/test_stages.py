@@ -14,8 +14,8 @@ from directanimator.cues.spec import CueSpec, FaceCueSpec
 from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
-from directanimator.objective.denoising import make_scheduler
-from directanimator.objective.spec import SamplingSpec
+from directanimator.objective.denoising import make_scheduler, person_weights
+from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
 from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective
@@ -40,13 +40,13 @@ def pool() -> dict[str, np.ndarray]:
     }
     for setting in ("own", "cross"):
         made |= {f"{setting}_{name}": rng.standard_normal((ITEMS, 2, 4, 2, 3)) for name in ("pose", "face")}
-        made[f"{setting}_masks"] = rng.uniform(0.1, 1, (ITEMS, 2, 2, 2, 3))
+        made[f"{setting}_masks"] = rng.uniform(0.1, 1, (ITEMS, 2, 2, 16, 2, 3))
     halves = {name: value.astype(np.float16) for name, value in made.items()}
     return halves | {f"{setting}_present": np.ones((ITEMS, 2, 2), np.bool_) for setting in ("own", "cross")}
 
 
 def source(stage: int = CROSS_ID, share: float = 0.5, optim: OptimSpec = OPTIM, **changes: object) -> BatchSource:
-    made = BatchSource(pool(), CueSpec(), MODEL, optim, seed=5, stage=stage, same_id_share=share)
+    made = BatchSource(pool(), CueSpec(), MODEL, optim, DenoisingSpec(), seed=5, stage=stage, same_id_share=share)
     return dataclasses.replace(made, **changes)
 
 
@@ -167,11 +167,29 @@ def test_the_reference_is_one_still_on_every_latent_frame(step: int) -> None:
 
 
 def test_items_and_timesteps_are_all_drawn() -> None:
-    batch = source(optim=OptimSpec(global_batch_size=2000)).batch_at(0)
+    even = DenoisingSpec(noise_bias=1.0)
+    batch = source(optim=OptimSpec(global_batch_size=2000), denoising=even).batch_at(0)
     assert {item_of(latents) for latents in batch.latents[:200]} == set(range(ITEMS))
     assert batch.timestep.min() < 10
     assert 990 <= batch.timestep.max() <= 999
     assert float(batch.timestep.float().mean()) == pytest.approx(499.5, abs=30)
+
+
+@given(st.floats(1, 10))
+def test_a_noise_bias_draws_the_noisier_timesteps_more_often(bias: float) -> None:
+    """The mean of T u ** (1 / bias) is T bias / (1 + bias)."""
+    optim = OPTIM.model_copy(update={"global_batch_size": 1000})
+    timestep = source(optim=optim, denoising=DenoisingSpec(noise_bias=bias)).batch_at(0).timestep
+    assert 0 <= timestep.min() <= timestep.max() <= 999
+    assert float(timestep.float().mean()) == pytest.approx(1000 * bias / (1 + bias) - 0.5, abs=35)
+
+
+@given(steps, st.floats(1, 20))
+def test_cells_count_by_the_targets_own_person_whoever_drives(step: int, weight: float) -> None:
+    batch = source(share=0.0, denoising=DenoisingSpec(person_weight=weight)).batch_at(step)
+    assert batch.teacher_cues is not None
+    coverage = batch.teacher_cues.body_mask.amax(dim=2, keepdim=True)
+    torch.testing.assert_close(batch.weights, person_weights(coverage, weight))
 
 
 @given(seeds, steps)
