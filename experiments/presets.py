@@ -54,7 +54,7 @@ PAPER = Preset(
             num_train_clips=4000,
             num_test_clips=50,
         ),
-        cues=CueSpec(pose=PoseCueSpec(cutoff=32.0, aligned=False)),
+        cues=CueSpec(pose=PoseCueSpec(cutoff=32.0, normalized=False, aligned=False)),
         model=ModelSpec(
             base="CogVideoX1.5-5B-I2V",
             codec="cogvideox",

@@ -10,6 +10,10 @@ from directanimator.cues.spec import PoseCueSpec
 MID_GRAY = 128
 """Level of everything that is not person, and of frames without a cue."""
 
+LIFT, SPREAD, LEAST_SPREAD = 64.0, 28.0, 4.0
+"""A normalized person: levels above its surroundings, levels per standard deviation of its brightness, and the standard
+deviation below which differences are not magnified further."""
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green, blue in luma (ITU-R BT.601)."""
 
@@ -24,14 +28,29 @@ def pose_cue(
     """Gray person on mid-gray, 0..255, without fine detail; frames that are not accepted are flat.
 
     The person fades into mid-gray by the mask before the filter, so that its outline is no sharp edge against black
-    and nothing of the background enters. With `spec.aligned` the person is laid where the location cue is.
+    and nothing of the background enters. With `spec.normalized` its brightness is brought to a fixed mean and spread
+    over the clip, always above mid-gray: otherwise clothes as bright as mid-gray hide a limb, and whether the driver
+    is brighter or darker decides the sign of every motion, which then does not carry over to another person. With
+    `spec.aligned` the person is laid where the location cue is.
     Source: Beyond Skeletons, Driving Cue Triplet.
-    Deviation: the paper does not state the level outside the person, and leaves the pose cue where the driver is."""
-    usable = mask * accepted[:, None, None]
-    person = (luma(frames) - MID_GRAY) * (usable.astype(np.float32) / 255)
+    Deviation: the paper does not state the level outside the person; it leaves brightness and place as the driver's."""
+    share = (mask * accepted[:, None, None]).astype(np.float32) / 255
+    gray = luma(frames)
+    person = (_normalized(gray, share) if spec.normalized else gray - MID_GRAY) * share
     if spec.aligned:
         person = np.stack([warped(frame, alignment) for frame in person])
     return to_levels(low_pass(person, spec.cutoff, spec.filter_shape))
+
+
+def _normalized(
+    gray: Float32[np.ndarray, "f h w"], share: Float32[np.ndarray, "f h w"]
+) -> Float32[np.ndarray, "f h w"]:
+    """Levels above mid-gray, 0..127, by the mean and the spread of the person's pixels over the clip."""
+    total = max(float(share.sum(dtype=np.float64)), 1e-6)
+    mean = float((gray * share).sum(dtype=np.float64)) / total
+    variance = float((np.square(gray - mean) * share).sum(dtype=np.float64)) / total
+    scale = SPREAD / max(variance**0.5, LEAST_SPREAD)
+    return np.asarray(np.clip(LIFT + scale * (gray - mean), 0, 255 - MID_GRAY), np.float32)
 
 
 def luma(frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:

@@ -19,6 +19,8 @@ class PoseCueSpec(FrozenSpec):
     """Frequency response of the low-pass. The paper does not state it."""
     cutoff: Annotated[float, Field(gt=0, le=4096)] = 12.0
     """Cut-off radius in cycles per image, so that it means the same at any size. The paper does not state it."""
+    normalized: bool = True
+    """Whether the person's brightness is brought to a fixed mean and spread, or stays what it was (the paper)."""
     aligned: bool = True
     """Whether the driver is laid over the reference as the location cue is, or stays where it was (the paper)."""
 

@@ -34,13 +34,13 @@ class OptimSpec(FrozenSpec):
 class SameIdSpec(FrozenSpec):
     """First stage: reference and driving video from one clip."""
 
-    steps: Annotated[int, Field(ge=1)] = 500
+    steps: Annotated[int, Field(ge=1)] = 350
 
 
 class CrossIdSpec(FrozenSpec):
     """Second stage: the driving cues show another person."""
 
-    steps: Annotated[int, Field(ge=1)] = 1100
+    steps: Annotated[int, Field(ge=1)] = 700
     same_id_share: Share = 0.5
     """Share of same-ID pairs mixed in."""
     init: Literal["teacher", "base"] = "teacher"

@@ -31,8 +31,6 @@ from directanimator.training.spec import OptimSpec, Same2XSpec
 SAME_ID, CROSS_ID = 1, 2
 """Codes of the stages in the seeds of their random draws."""
 NUM_TIMESTEPS = 1000
-_FIRST_LATENT_SHARE = 0.2
-"""Share of clips whose reference is their own first frame rather than a frame outside the clip."""
 
 Objective = Callable[[nn.Module, DenoisingBatch], Losses]
 
@@ -62,7 +60,7 @@ class BatchSource:
         latents = torch.from_numpy(self.pool["latents"][items]).float()
         return DenoisingBatch(
             latents=latents,
-            reference_latents=self._references(items, latents, draws),
+            reference_latents=torch.from_numpy(self.pool["reference"][items]).float().expand_as(latents),
             text=null_text(len(items), self.model),
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
             timestep=torch.tensor([self._timestep(draw) for draw in draws]),
@@ -86,13 +84,6 @@ class BatchSource:
         own = draw.rng.random() < self.same_id_share
         cues = self._own_cues(item) if own else without_disabled(cue_arrays(self.pool, item, "cross"), self.cues)
         return null_arrays(cues) if draw.rng.random() < self.optim.cue_dropout else cues
-
-    def _references(
-        self, items: list[int], latents: Float[Tensor, "b lf c lh lw"], draws: list[Draw]
-    ) -> Float[Tensor, "b lf c lh lw"]:
-        stored = torch.from_numpy(self.pool["reference"][items]).float()
-        first = torch.tensor([draw.rng.random() < _FIRST_LATENT_SHARE for draw in draws]).view(-1, 1, 1, 1, 1)
-        return torch.where(first, latents[:, :1], stored).expand_as(latents)
 
 
 def null_text(count: int, spec: ModelSpec) -> Float[Tensor, "b m t"]:

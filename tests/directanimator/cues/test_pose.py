@@ -1,19 +1,21 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.cues.alignment import identity_alignment, warped
-from directanimator.cues.pose import MID_GRAY, pose_cue
+from directanimator.cues.pose import LIFT, MID_GRAY, pose_cue
 from directanimator.cues.spec import PoseCueSpec
 from tests.strategies import alignments, cutoffs, filter_shapes, frames_of, seeds, track_of, videos, walks
 
 SIDE = 40
 STILL = identity_alignment()
-IDEAL_ALL = PoseCueSpec(filter_shape="ideal", cutoff=4096.0)
+PLAIN = PoseCueSpec(normalized=False)
+IDEAL_ALL = PoseCueSpec(filter_shape="ideal", cutoff=4096.0, normalized=False)
 
 
 def pose_specs():
-    return st.builds(PoseCueSpec, cutoff=cutoffs(), filter_shape=filter_shapes())
+    return st.builds(PoseCueSpec, cutoff=cutoffs(), filter_shape=filter_shapes(), normalized=st.booleans())
 
 
 def all_accepted(frames):
@@ -52,12 +54,35 @@ def test_translating_the_input_moves_the_pose_cue_equally(clip, spec, down, acro
 
 
 @given(videos(), pose_specs(), st.data())
-def test_rejected_frames_are_flat_and_others_untouched(video, spec, data):
+def test_rejected_frames_are_flat_and_others_as_if_those_were_not_there(video, spec, data):
     mask = np.full(video.shape[:3], 255, np.uint8)
     accepted = np.array(data.draw(st.lists(st.booleans(), min_size=len(video), max_size=len(video))), np.bool_)
     cue = pose_cue(video, mask, accepted, STILL, spec)
     assert (cue[~accepted] == MID_GRAY).all()
-    np.testing.assert_array_equal(cue[accepted], pose_cue(video, mask, all_accepted(video), STILL, spec)[accepted])
+    if accepted.any():
+        alone = pose_cue(video[accepted], mask[accepted], all_accepted(video[accepted]), STILL, spec)
+        np.testing.assert_array_equal(cue[accepted], alone)
+
+
+@given(walks(), cutoffs(), filter_shapes(), st.floats(0.3, 1), st.floats(0, 60))
+def test_a_normalized_pose_cue_does_not_tell_a_bright_driver_from_a_dark_one(clip, cutoff, shape, contrast, shift):
+    spec = PoseCueSpec(cutoff=cutoff, filter_shape=shape)
+    frames, mask = frames_of(clip, SIDE), track_of(clip, SIDE).mask
+    other = np.clip(np.rint(frames * contrast + shift), 0, 255).astype(np.uint8)
+    unclipped = other.max() < 255
+    one, two = (pose_cue(f, mask, all_accepted(f), STILL, spec).astype(int) for f in (frames, other))
+    assert not unclipped or np.abs(one - two).max() <= 3
+
+
+@given(videos(), st.integers(0, 255))
+def test_a_normalized_person_is_brighter_than_the_surroundings_on_average_by_a_fixed_amount(video, level):
+    """Whatever it wears; a person without any contrast too."""
+    flat = np.full_like(video, level)
+    spec = IDEAL_ALL.model_copy(update={"normalized": True})
+    for frames in (video, flat):
+        cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), STILL, spec)
+        assert float(cue.mean()) == pytest.approx(MID_GRAY + LIFT, abs=4)
+        assert cue.min() >= MID_GRAY
 
 
 @given(videos())
@@ -79,7 +104,7 @@ def test_fine_stripes_vanish_and_a_broad_band_stays():
     stripes = np.where(columns % 2 == 0, 255, 0)
     band = np.where((columns // 16) % 2 == 0, 220, 40)
     frames = np.stack([stripes, band])[:, None, :, None].repeat(64, axis=1).repeat(3, axis=3).astype(np.uint8)
-    cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), STILL, PoseCueSpec())
+    cue = pose_cue(frames, np.full(frames.shape[:3], 255, np.uint8), all_accepted(frames), STILL, PLAIN)
     assert np.ptp(cue[0]) <= 12
     assert np.ptp(cue[1]) >= 150
 
