@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from directanimator.model.codec import PatchCodec
-from directanimator.model.cue_fusion import CueFusionTransformer, CueLatents
+from directanimator.model.cue_fusion import MASK_CHANNELS, CueFusionTransformer, CueLatents
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler
@@ -37,7 +37,7 @@ def model_of(seed: int) -> CueFusionTransformer:
 
 
 def cues_of(seed: int) -> CueLatents:
-    mask, present = torch.rand(1, 2, 1, 2, 3), torch.ones(1, 2, dtype=torch.bool)
+    mask, present = torch.rand(1, 2, MASK_CHANNELS, 2, 3), torch.ones(1, 2, dtype=torch.bool)
     return CueLatents(normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3), mask, mask, present, present)
 
 
