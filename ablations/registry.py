@@ -2,6 +2,7 @@
 
 from ablations.ablation import Ablation, Published
 from ablations.cues import NO_FACE_CUE, NO_LOCATION_CUE, NO_POSE_CUE
+from ablations.fusion import CUES_INTO_ATTENTION
 from ablations.same2x import NO_SAME2X
 
 FULL = Ablation(
@@ -17,4 +18,5 @@ ABLATIONS: dict[str, Ablation] = {
     "no_pose_cue": NO_POSE_CUE,
     "no_location_cue": NO_LOCATION_CUE,
     "no_same2x": NO_SAME2X,
+    "cues_into_attention": CUES_INTO_ATTENTION,
 }

@@ -21,7 +21,7 @@ from directanimator.places import mlruns_root
 from directanimator.training.prepared import prepare
 from experiments.spec import ExperimentSpec, data_fingerprint
 
-POOL_VERSION = 2
+POOL_VERSION = 3
 """Bump it when the same spec must give other arrays."""
 
 

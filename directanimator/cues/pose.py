@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from directanimator.cues.alignment import Alignment, warped
-from directanimator.cues.low_pass import low_pass
+from directanimator.cues.low_pass import low_pass_in_frame
 from directanimator.cues.spec import PoseCueSpec
 
 MID_GRAY = 128
@@ -39,7 +39,7 @@ def pose_cue(
     person = (_normalized(gray, share) if spec.normalized else gray - MID_GRAY) * share
     if spec.aligned:
         person = np.stack([warped(frame, alignment) for frame in person])
-    return to_levels(low_pass(person, spec.cutoff, spec.filter_shape))
+    return to_levels(low_pass_in_frame(person, spec.cutoff, spec.filter_shape))
 
 
 def _normalized(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
 """Cosines and sines of the video tokens' positions."""
 CueInit = Literal["zero", "default"]
+CueEntry = Literal["residual", "attention"]
 MASK_CHANNELS = 16
 """Values of a location mask in a latent cell: four frames of 2 x 2 parts."""
 CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
@@ -113,11 +114,16 @@ def _modulate(
 class CueFusionBlock(CogVideoXBlock):
     """CogVideoX's block with the modulated cues added to the video tokens before the joint attention.
 
-    Source: Beyond Skeletons, CueFusion DiT block. Deviation: none known; the order inside is reconstructed."""
+    Source: Beyond Skeletons, CueFusion DiT block: added to the embeddings before the 3D full attention. Which tokens
+    that means is not stated. entry=attention: the normalized ones that the attention reads (as DynamiCtrl does), so a
+    token hears its own cue only by attending to itself. entry=residual: the residual stream, so it hears it at once."""
 
-    def __init__(self, width: int, num_heads: int, head_dim: int, time_embed_dim: int, cue_init: CueInit) -> None:
+    def __init__(
+        self, width: int, num_heads: int, head_dim: int, time_embed_dim: int, cue_init: CueInit, cue_entry: CueEntry
+    ) -> None:
         super().__init__(width, num_heads, head_dim, time_embed_dim, attention_bias=True)
         self.cues = CueModulation(time_embed_dim, width, cue_init)
+        self.cue_entry = cue_entry
 
     def forward(  # type: ignore[override]  # the streams travel with the tokens
         self,
@@ -129,10 +135,11 @@ class CueFusionBlock(CogVideoXBlock):
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"], Streams | None]:
         """Video tokens, text tokens and cue streams after the block; without streams, CogVideoX's block itself."""
         if streams is None:
-            hidden, text = super().forward(hidden, text, temb, rotary)
-            return hidden, text, None
-        normed, normed_text, gate, text_gate = self.norm1(hidden, text, temb)
+            return *super().forward(hidden, text, temb, rotary), None
         added, streams = self.cues(streams, temb)
+        if self.cue_entry == "residual":
+            return *super().forward(hidden + added, text, temb, rotary), streams
+        normed, normed_text, gate, text_gate = self.norm1(hidden, text, temb)
         attended, attended_text = self.attn1(
             hidden_states=normed + added, encoder_hidden_states=normed_text, image_rotary_emb=rotary
         )
@@ -174,6 +181,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         ofs_embed_dim: int | None = None,
         use_rotary_positional_embeddings: bool = True,
         cue_init: CueInit = "zero",
+        cue_entry: CueEntry = "residual",
     ) -> None:
         super().__init__(
             num_attention_heads=num_attention_heads,
@@ -194,7 +202,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         self.pose_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.face_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.transformer_blocks = nn.ModuleList(
-            CueFusionBlock(width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init)
+            CueFusionBlock(width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init, cue_entry)
             for _ in range(num_layers)
         )
 

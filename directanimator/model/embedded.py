@@ -35,6 +35,7 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
         max_text_seq_length=spec.max_text_tokens,
         ofs_embed_dim=spec.ofs_embed_dim,
         cue_init=spec.cue_init,
+        cue_entry=spec.cue_entry,
     )
     model.start_cues_from_base()
     return model
@@ -108,7 +109,7 @@ def _names_in(index: Path) -> list[str]:
 def without_cues(model: CueFusionTransformer) -> CogVideoXTransformer3DModel:
     """The base inside the model: a plain CogVideoX transformer with a copy of its weights."""
     base = CogVideoXTransformer3DModel(
-        **{name: value for name, value in model.config.items() if name != "cue_init" and not name.startswith("_")}
+        **{name: value for name, value in model.config.items() if not name.startswith(("cue_", "_"))}
     )
     base.load_state_dict({name: value for name, value in model.state_dict().items() if not _is_cue(name)})
     return base

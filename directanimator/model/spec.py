@@ -30,6 +30,9 @@ class ModelSpec(FrozenSpec):
     codec: Literal["embedded", "cogvideox"] = "embedded"
     cue_init: Literal["zero", "default"] = "zero"
     """zero: equal to the base at the first step. default: the library's own initialisation."""
+    cue_entry: Literal["residual", "attention"] = "residual"
+    """Where a block adds the modulated cues: to the video tokens themselves, or only to what its attention reads of
+    them. The paper's words fit both; a short training hears its cues far better by the first."""
 
     @property
     def width(self) -> int:

@@ -13,7 +13,7 @@ class DenoisingSpec(FrozenSpec):
 
     person_weight: Annotated[float, Field(ge=1, le=100)] = 4.0
     """How much more a latent cell counts that the person covers."""
-    noise_bias: Annotated[float, Field(ge=1, le=10)] = 2.0
+    noise_bias: Annotated[float, Field(ge=1, le=10)] = 4.0
     """The share of noisier timesteps: t = T u ** (1 / bias) for uniform u."""
 
 

@@ -23,7 +23,7 @@ class OptimSpec(FrozenSpec):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.95
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    global_batch_size: Annotated[int, Field(ge=1)] = 8
+    global_batch_size: Annotated[int, Field(ge=1)] = 4
     """Clips per step over all processes; the batch per device is derived."""
     precision: Literal["fp32", "bf16"] = "bf16"
     ema_decay: Share = 0.99
@@ -34,14 +34,14 @@ class OptimSpec(FrozenSpec):
 class SameIdSpec(FrozenSpec):
     """First stage: reference and driving video from one clip."""
 
-    steps: Annotated[int, Field(ge=1)] = 350
+    steps: Annotated[int, Field(ge=1)] = 900
 
 
 class CrossIdSpec(FrozenSpec):
     """Second stage: the driving cues show another person."""
 
-    steps: Annotated[int, Field(ge=1)] = 700
-    same_id_share: Share = 0.5
+    steps: Annotated[int, Field(ge=1)] = 1300
+    same_id_share: Share = 0.3
     """Share of same-ID pairs mixed in."""
     init: Literal["teacher", "base"] = "teacher"
     """Where the student starts. The paper says `a new model`; the notes on it call stage one pre-training."""

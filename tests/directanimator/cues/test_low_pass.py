@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.low_pass import frequency_response, low_pass
+from directanimator.cues.low_pass import frequency_response, low_pass, low_pass_in_frame
 from tests.strategies import canvas_sides, cutoffs, filter_shapes, gray_images
 
 
@@ -85,3 +85,18 @@ def test_response_at_the_cutoff(shape, gain):
 @given(gray_images(), cutoffs(), filter_shapes())
 def test_low_pass_keeps_the_precision(images, cutoff, shape):
     assert low_pass(images.astype(np.float32), cutoff, shape).dtype == np.float32
+
+
+@given(st.floats(-300, 300), canvas_sides(), canvas_sides(), cutoffs(), filter_shapes())
+def test_low_pass_in_frame_keeps_size_and_constants(level, height, width, cutoff, shape):
+    constant = np.full((1, height, width), level)
+    np.testing.assert_allclose(low_pass_in_frame(constant, cutoff, shape), constant, atol=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), cutoffs())
+def test_far_from_the_borders_the_frame_does_not_matter(seed, cutoff):
+    steep = max(cutoff, 6.0)
+    images = np.zeros((1, 48, 60))
+    images[:, 22:26, 28:32] = np.random.default_rng(seed).standard_normal((4, 4))
+    both = (low_pass_in_frame(images, steep, "gaussian"), low_pass(images, steep, "gaussian"))
+    np.testing.assert_allclose(*(part[:, 12:36, 18:42] for part in both), atol=2e-3)

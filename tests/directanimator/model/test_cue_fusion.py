@@ -38,6 +38,7 @@ specs = st.builds(
     time_embed_dim=st.just(24),
     text_embed_dim=st.just(8),
     ofs_embed_dim=st.sampled_from([None, 24]),
+    cue_entry=st.sampled_from(["residual", "attention"]),
 )
 seeds = st.integers(0, 2**31)
 
@@ -194,6 +195,34 @@ def test_cues_start_reading_latents_as_the_base_reads_noisy_latents(spec: ModelS
         tokens = tokens - model.patch_embed.proj.bias
     for embed in (model.pose_embed, model.face_embed):
         torch.testing.assert_close(embed(noisy, torch.rand(2, 2, MASK_CHANNELS, 4, 6)), tokens)
+
+
+@given(specs, seeds)
+@torch.no_grad()
+def test_only_where_cues_enter_the_residual_stream_do_they_reach_a_token_past_a_mute_attention(
+    spec: ModelSpec, seed: int
+) -> None:
+    model, told = model_of(spec, seed, trained=True), inputs(seed)
+    for block in model.transformer_blocks:
+        torch.nn.init.zeros_(block.attn1.to_out[0].weight)
+    one, other = (model(*told, random_cues(seed + shift)).velocity for shift in (0, 5))
+    assert torch.equal(one, other) == (spec.cue_entry == "attention")
+
+
+@given(specs, seeds)
+@torch.no_grad()
+def test_cues_of_the_first_block_add_to_the_tokens_it_is_given(spec: ModelSpec, seed: int) -> None:
+    """Entering the residual stream is what CogVideoX's own block makes of tokens with the cues added."""
+    residual = spec.model_copy(update={"cue_entry": "residual"})
+    model, (noisy, reference, text, timestep) = model_of(residual, seed, trained=True), inputs(seed)
+    hidden, words, temb, rotary, streams = model._start(noisy, reference, text, timestep, random_cues(seed))
+    block = model.transformer_blocks[0]
+    added, handed_on = block.cues(streams, temb)
+    told = block(hidden + added, words, temb, rotary, None)
+    found = block(hidden, words, temb, rotary, streams)
+    assert torch.equal(found[0], told[0])
+    assert torch.equal(found[1], told[1])
+    assert torch.equal(found[2].pose.tokens, handed_on.pose.tokens)
 
 
 @given(seeds)
