@@ -49,9 +49,7 @@ FIRST_FRAME_SHARE = 0.3
 CODEC_OPTIM = OptimSpec(
     learning_rate=1e-3, warmup_steps=100, decay_share=0.5, weight_decay=0.0, beta2=0.99, global_batch_size=4
 )
-BASE_OPTIM = OptimSpec(
-    learning_rate=6e-4, warmup_steps=200, decay_share=0.3, ema_decay=0.999, global_batch_size=8
-)
+BASE_OPTIM = OptimSpec(learning_rate=6e-4, warmup_steps=200, decay_share=0.3, ema_decay=0.999, global_batch_size=8)
 
 T = TypeVar("T")
 

@@ -20,7 +20,12 @@ from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
 from directanimator.metrics.protocol import Protocol
-from directanimator.metrics.trivial import paste_driving_frame, paste_driving_person, repeat_reference
+from directanimator.metrics.trivial import (
+    paint_driving_outline,
+    paste_driving_frame,
+    paste_driving_person,
+    repeat_reference,
+)
 from directanimator.model.codec import VideoCodec, to_frames, to_video
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.pipeline import generate
@@ -112,6 +117,9 @@ def trivial_answers(clip: TestClip) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
     reference = clip.item.reference
     return {
         "repeat_reference": repeat_reference(reference, len(clip.driving)),
+        "paint_driving_outline": paint_driving_outline(
+            clip.cues.body_location, reference, clip.item.reference_track.mask
+        ),
         "paste_driving_frame": paste_driving_frame(clip.driving),
         "paste_driving_person": paste_driving_person(clip.driving, clip.driving_mask, reference),
     }

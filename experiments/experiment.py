@@ -18,8 +18,8 @@ from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
 from experiments.pools import train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
-from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves
-from experiments.stage import InterruptedTrainingError, StageJob, train_stage, trained_model
+from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
+from experiments.stage import InterruptedTrainingError, StageJob, adopt_model, train_stage, trained_model
 from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
 
 EXPERIMENT = "directanimator"
@@ -61,6 +61,18 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         tags={**tags, **known},
         experiment=EXPERIMENT,
     )
+
+
+def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
+    """Nothing; gives a cross-ID run that is new the weights of one that differs only in sampling and evaluation."""
+    if is_trained(run) or any(run.checkpoint.glob("*")):
+        return
+    wanted = training_leaves(run.spec())
+    for path in sorted(run.path.parent.glob("cross_id-*")):
+        donor = RunDirectory(path)
+        if donor != run and is_trained(donor) and training_leaves(donor.spec()) == wanted:
+            adopt_model(donor, run, spec, "cross_id")
+            return
 
 
 def start_fresh(spec: ExperimentSpec) -> None:
@@ -105,8 +117,12 @@ def is_trained(run: RunDirectory) -> bool:
     return (run.model / "spec.json").exists()
 
 
-def run_experiment(spec: ExperimentSpec, tags: dict[str, str], address: str | None = None) -> RunDirectory:
+def run_experiment(
+    spec: ExperimentSpec, tags: dict[str, str], address: str | None = None, adopt: bool = True
+) -> RunDirectory:
     """The finished cross-ID run of the spec; its same-ID teacher is trained first if no variant has done so.
+
+    With `adopt`, weights are taken from a finished run that differs only in sampling and evaluation, if there is one.
 
     Raises: UserError for what cannot be met; InterruptedTrainingError after SIGINT or SIGTERM."""
     accelerator = launch(spec)
@@ -124,6 +140,8 @@ def run_experiment(spec: ExperimentSpec, tags: dict[str, str], address: str | No
     }
     with accelerator.main_process_first():
         run = claim_stage(spec, "cross_id", {**tags, **lineage})
+        if adopt and accelerator.is_main_process:
+            adopt_trained(run, spec)
     with run.exclusive() if accelerator.is_main_process else nullcontext():
         job = StageJob(spec, "cross_id", pool, teacher)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)

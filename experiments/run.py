@@ -57,11 +57,12 @@ def _run(resolved: Resolved) -> int:
     from experiments.experiment import run_experiment, start_fresh
     from experiments.stage import InterruptedTrainingError
 
-    if "--fresh" in resolved.options and _is_main_process():
+    fresh = "--fresh" in resolved.options
+    if fresh and _is_main_process():
         start_fresh(resolved.spec)
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
     try:
-        run = run_experiment(resolved.spec, tags)
+        run = run_experiment(resolved.spec, tags, adopt=not fresh)
     except InterruptedTrainingError as stop:
         print(stop)
         return 128 + stop.signal_number

@@ -25,6 +25,8 @@ SPATIAL_COMPRESSION = 8
 """Pixels per latent cell, along each side, in both codecs."""
 UNREAD_BY_SAME_ID = ("cross_id.", "same2x.", "sampling.", "evaluation.")
 """Groups that come into play only after the same-ID stage."""
+UNREAD_BY_TRAINING = ("sampling.", "evaluation.")
+"""Groups that come into play only once the weights are there."""
 READ_BY_TRAINING = ("sampling.snr_shift_scale",)
 """The noise schedule is trained on, not only sampled from."""
 
@@ -115,6 +117,15 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
 def stage_leaves(spec: ExperimentSpec, stage: Stage) -> dict[str, Leaf]:
     """The part of the spec that decides a stage's trained weights, by path."""
     return {path: value for path, value in leaves(spec).items() if stage == "cross_id" or _read_by_same_id(path)}
+
+
+def training_leaves(stage: Mapping[str, object]) -> dict[str, object]:
+    """The part of a stage's leaves without which its weights would be others."""
+    return {
+        path: value
+        for path, value in stage.items()
+        if path in READ_BY_TRAINING or not path.startswith(UNREAD_BY_TRAINING)
+    }
 
 
 def _read_by_same_id(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 Periodic work is hooks around the library's generator of steps. The same call after a kill ends at the same weights."""
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from types import FrameType
 import numpy as np
 from accelerate import Accelerator
 
-from directanimator.atomic import atomic_directory, write_json
+from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.objective.denoising import make_scheduler
@@ -67,6 +68,11 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def steps_of(spec: ExperimentSpec, stage: Stage) -> int:
+    """Optimizer steps of a stage."""
+    return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
+
+
 @dataclass(frozen=True, eq=False)
 class StageJob:
     """A stage to be trained: what to minimize, from where, on what."""
@@ -85,7 +91,7 @@ class StageJob:
     @property
     def steps(self) -> int:
         """Optimizer steps of the stage."""
-        return self.spec.same_id.steps if self.stage == "same_id" else self.spec.cross_id.steps
+        return steps_of(self.spec, self.stage)
 
     def model(self) -> CueFusionTransformer:
         """The model at step 0: the base, or in the cross-ID stage a copy of the teacher."""
@@ -175,15 +181,28 @@ def save_model(model: CueFusionTransformer, directory: Path, job: StageJob) -> N
     """Nothing; writes a model that `animate` and MLflow can take: weights, the spec, and a card."""
     with atomic_directory(directory) as draft:
         model.save_pretrained(draft / "transformer")
-        write_json(draft / "spec.json", job.spec.model_dump(mode="json"))
-        (draft / "README.md").write_text(_card(job))
+        _describe(draft, job.spec, job.stage)
 
 
-def _card(job: StageJob) -> str:
+def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
+    """Nothing; afterwards `run` has the donor's weights and training log, as if it had done the very same training."""
+    atomic_write(run.metrics.path, donor.metrics.path.read_bytes())
+    run.update(tags={"weights_of": donor.path.name})
+    with atomic_directory(run.model) as draft:
+        shutil.copytree(donor.model / "transformer", draft / "transformer")
+        _describe(draft, spec, stage)
+
+
+def _describe(directory: Path, spec: ExperimentSpec, stage: Stage) -> None:
+    write_json(directory / "spec.json", spec.model_dump(mode="json"))
+    (directory / "README.md").write_text(_card(spec, stage))
+
+
+def _card(spec: ExperimentSpec, stage: Stage) -> str:
     return (
-        f"# DirectAnimator, {job.stage.replace('_', '-')} stage\n\n"
-        f"Fingerprint {job.fingerprint}; {job.steps} steps; seed {job.spec.seed}; trained on {job.spec.data.source} "
-        f"clips of {job.spec.data.size} px.\nThe spec is in spec.json. Use:\n\n"
+        f"# DirectAnimator, {stage.replace('_', '-')} stage\n\n"
+        f"Fingerprint {stage_fingerprint(spec, stage)}; {steps_of(spec, stage)} steps; seed {spec.seed}; "
+        f"trained on {spec.data.source} clips of {spec.data.size} px.\nThe spec is in spec.json. Use:\n\n"
         "    python -m directanimator.animate reference=a.png driving=b.mp4 output=c.mp4 checkpoint=THIS_DIRECTORY\n"
     )
 

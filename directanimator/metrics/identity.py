@@ -19,7 +19,7 @@ def person_colors(
         raise ValueError(f"frames {frames.shape[:3]} and mask {mask.shape} must agree in number and size")
     if not mask.any():
         return np.full((NUM_BANDS, 3), np.nan)
-    bands = np.stack([_band_of_rows(frame_mask) for frame_mask in mask])
+    bands = np.stack([band_of_rows(frame_mask) for frame_mask in mask])
     weights = [mask * (bands == band)[..., None] for band in range(NUM_BANDS)]
     return np.stack([_mean_color(frames, weight if weight.any() else mask) for weight in weights])
 
@@ -35,8 +35,8 @@ def person_kept(
     return bool(np.linalg.norm(colors - reference_colors) < np.linalg.norm(colors - driver_colors))
 
 
-def _band_of_rows(mask: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, " h"]:
-    """0, 1 or 2 for each row that the person spans, other numbers elsewhere."""
+def band_of_rows(mask: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, " h"]:
+    """0, 1 or 2 for each row that the person spans, other numbers elsewhere: upper, middle and lower third."""
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return np.full(len(mask), -1.0)

@@ -16,6 +16,8 @@ from experiments.spec import (
     data_fingerprint,
     fingerprint,
     stage_fingerprint,
+    stage_leaves,
+    training_leaves,
 )
 from tests.experiments.strategies import BASE, LEGAL, free_edits, specs
 
@@ -24,6 +26,9 @@ LATER_ONLY = sorted(
     for path in LEGAL
     if path.startswith(("cross_id.", "same2x.", "sampling.", "evaluation.")) and path != "sampling.snr_shift_scale"
 )
+
+
+SAMPLED_ONLY = [path for path in LATER_ONLY if path.startswith(("sampling.", "evaluation."))]
 
 
 class Forward(FrozenSpec):
@@ -95,6 +100,15 @@ def test_same_id_weights_are_shared_by_specs_that_differ_only_later(
     edited = edit(spec, {path: value})
     shared = stage_fingerprint(edited, "same_id") == stage_fingerprint(spec, "same_id")
     assert shared == (path in LATER_ONLY or leaves(spec)[path] == value)
+
+
+@given(specs(), free_edits())
+def test_weights_are_shared_by_specs_that_differ_only_in_sampling_and_evaluation(
+    spec: ExperimentSpec, change: tuple[str, Any]
+) -> None:
+    path, value = change
+    before, after = (training_leaves(stage_leaves(s, "cross_id")) for s in (spec, edit(spec, {path: value})))
+    assert (before == after) == (path in SAMPLED_ONLY or leaves(spec)[path] == value)
 
 
 def test_variants_without_same2x_share_the_teacher() -> None:

@@ -45,6 +45,10 @@ class Workplace:
         (found,) = (self.root / "runs").glob(f"{name}-*")
         return found
 
+    def students(self) -> list[Path]:
+        """The run directories of all cross-ID stages."""
+        return sorted((self.root / "runs").glob("cross_id-*"))
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:

@@ -1,6 +1,7 @@
 """Killed or asked to stop, then started again: the result is that of a run which was never stopped."""
 
 import json
+import random
 import signal
 import subprocess
 import time
@@ -30,13 +31,14 @@ def steps_logged(place: Workplace, stage: str) -> int:
     return len(logs[0].read_bytes().splitlines()) if logs else 0
 
 
-def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals) -> int:
-    """The exit status of a run that gets a signal once it has logged `step` steps of a stage."""
+def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals, delay_s: float = 0.0) -> int:
+    """The exit status of a run that gets a signal `delay_s` after it has logged `step` steps of a stage."""
     process: subprocess.Popen[bytes] = place.start(*WORDS)
     deadline = time.monotonic() + DEADLINE_S
     while steps_logged(place, stage) < step and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
+    time.sleep(delay_s)
     process.send_signal(how)
     return process.wait(DEADLINE_S)
 
@@ -57,9 +59,12 @@ def assert_equal_runs(place: Workplace, unbroken: Workplace) -> None:
 
 
 def test_resuming_after_three_kills_equals_never_stopping(fresh: Callable[[], Workplace], unbroken: Workplace):
+    """At random moments, within a step or within the writing of a checkpoint; the plugin's seed repeats them."""
     place = fresh()
-    for stage, step in (("same_id", 2), ("same_id", STEPS - 3), ("cross_id", 5)):
-        assert stop_at(place, stage, step, signal.SIGKILL) == -signal.SIGKILL
+    half = STEPS // 2
+    for stage, first, last in (("same_id", 1, half), ("same_id", half, STEPS - 1), ("cross_id", 1, STEPS - 4)):
+        step, delay_s = random.randint(first, last), random.uniform(0, 0.05)
+        assert stop_at(place, stage, step, signal.SIGKILL, delay_s) == -signal.SIGKILL
     done = place.run(*WORDS)
     assert done.returncode == 0, done.stderr
     assert_equal_runs(place, unbroken)

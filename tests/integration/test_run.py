@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from directanimator.data.spec import DataSpec
-from tests.integration.conftest import Workplace
+from experiments.record import locked
+from tests.integration.conftest import TIMEOUT, Workplace
 
 pytestmark = pytest.mark.slow
 FOLDER = ("cross_id.same_id_share=1", "evaluation.subsets=self")
@@ -36,7 +37,12 @@ def test_a_run_leaves_weights_scores_sheets_and_videos(finished: Workplace):
     assert all(tensor.isfinite().all() for tensor in weights.values())
     report = json.loads((run / "evaluation.json").read_text())
     assert set(report["clips"]) == {"self", "cross"}
-    assert set(report["trivial"]) == {"repeat_reference", "paste_driving_frame", "paste_driving_person"}
+    assert set(report["trivial"]) == {
+        "repeat_reference",
+        "paint_driving_outline",
+        "paste_driving_frame",
+        "paste_driving_person",
+    }
     assert {path.name for path in run.rglob("*_sheet.png")} == {"self_sheet.png", "cross_sheet.png"}
 
 
@@ -81,7 +87,7 @@ def test_a_variant_of_the_second_stage_shares_the_teacher(finished: Workplace, f
     first, second = place.run("preset=smoke"), place.run("preset=smoke", "ablation=no_same2x")
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert len(list((place.root / "runs").glob("same_id-*"))) == 1
-    assert len(list((place.root / "runs").glob("cross_id-*"))) == 2
+    assert len(place.students()) == 2
 
 
 def test_a_dead_tracking_server_loses_nothing_after_sync(fresh: Callable[[], Workplace]):
@@ -93,6 +99,42 @@ def test_a_dead_tracking_server_loses_nothing_after_sync(fresh: Callable[[], Wor
     synced = place.run(f"sync={run.name}")
     assert synced.returncode == 0, synced.stderr
     assert mirrored_losses(place, run) == logged_losses(run)
+
+
+def test_another_sampler_is_evaluated_on_the_weights_that_are_there(fresh: Callable[[], Workplace]):
+    place = fresh()
+    first, second = place.run("preset=smoke"), place.run("preset=smoke", "sampling.num_steps=3")
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    runs = {json.loads((run / "spec.json").read_text())["sampling.num_steps"]: run for run in place.students()}
+    two, three = runs[2], runs[3]
+    weights = "model/transformer/diffusion_pytorch_model.safetensors"
+    assert (three / weights).read_bytes() == (two / weights).read_bytes()
+    assert (three / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+    assert json.loads((three / "record.json").read_text())["tags"]["weights_of"] == two.name
+    assert json.loads((three / "model/spec.json").read_text())["sampling"]["num_steps"] == 3
+    scores = [json.loads((run / "evaluation.json").read_text())["clips"] for run in (two, three)]
+    assert scores[0] != scores[1]
+
+
+def test_two_trainings_at_once_share_one_database(fresh: Callable[[], Workplace]):
+    place = fresh()
+    both = [place.start("preset=smoke", f"seed={seed}") for seed in (1, 2)]
+    assert [process.wait(TIMEOUT) for process in both] == [0, 0]
+    runs = list((place.root / "runs").glob("*_id-*"))
+    assert len(runs) == 4
+    for run in runs:
+        assert json.loads((run / "record.json").read_text())["status"] == "finished"
+        assert mirrored_losses(place, run) == logged_losses(run)
+
+
+def test_the_same_training_twice_at_once_is_refused_in_one_line(finished: Workplace):
+    run = finished.stage("cross_id")
+    with locked(run / ".run.lock"):
+        second = finished.run("preset=smoke")
+    assert second.returncode == 2
+    (line,) = second.stderr.strip().splitlines()
+    assert "in use by another process" in line
+    assert run.name in line
 
 
 @pytest.mark.parametrize(
