@@ -119,6 +119,8 @@ def test_variants_without_same2x_share_the_teacher() -> None:
 def test_the_noise_schedule_is_part_of_the_teacher() -> None:
     variant = edit(BASE, {"sampling.snr_shift_scale": 1.0})
     assert stage_fingerprint(variant, "same_id") != stage_fingerprint(BASE, "same_id")
+    before, after = (training_leaves(stage_leaves(spec, "cross_id")) for spec in (BASE, variant))
+    assert before != after
 
 
 @given(specs(), free_edits())

@@ -88,6 +88,8 @@ def test_a_variant_of_the_second_stage_shares_the_teacher(finished: Workplace, f
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert len(list((place.root / "runs").glob("same_id-*"))) == 1
     assert len(place.students()) == 2
+    tags = [json.loads((run / "record.json").read_text())["tags"] for run in place.students()]
+    assert not any("weights_of" in found for found in tags)
 
 
 def test_a_dead_tracking_server_loses_nothing_after_sync(fresh: Callable[[], Workplace]):
