@@ -134,9 +134,10 @@ def evaluate(model: CueFusionTransformer, codec: VideoCodec, spec: ExperimentSpe
     for subset, chosen in clips.items():
         generated = generate_clips(model, codec, chosen, spec)
         scores[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, generated, strict=True)])
-        for name in trivial_answers(chosen[0]):
-            answers = [clip.score(trivial_answers(clip)[name]) for clip in chosen]
-            trivial.setdefault(name, {})[subset] = _numbered(answers)
+        answers = [trivial_answers(clip) for clip in chosen]
+        for name in answers[0]:
+            scored = [clip.score(answer[name]) for clip, answer in zip(chosen, answers, strict=True)]
+            trivial.setdefault(name, {})[subset] = _numbered(scored)
         decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in chosen]
         ceiling[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, decoded, strict=True)])
         _write_media(run.media / f"step_{_last_step(run):06d}", subset, chosen, generated, spec)

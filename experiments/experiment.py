@@ -140,9 +140,10 @@ def run_experiment(
     }
     with accelerator.main_process_first():
         run = claim_stage(spec, "cross_id", {**tags, **lineage})
-        if adopt and accelerator.is_main_process:
-            adopt_trained(run, spec)
     with run.exclusive() if accelerator.is_main_process else nullcontext():
+        with accelerator.main_process_first():
+            if adopt and accelerator.is_main_process:
+                adopt_trained(run, spec)
         job = StageJob(spec, "cross_id", pool, teacher)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
     return run

@@ -37,7 +37,7 @@ SMOKE = Preset(
 
 CPU = Preset(
     name="cpu",
-    description="synthetic humans on the shipped tiny base; about 8 minutes a variant on two cores",
+    description="synthetic humans on the shipped tiny base; about 9 minutes a variant on two cores",
     spec=ExperimentSpec(),
 )
 

@@ -23,10 +23,10 @@ CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogv
 """Latent channels that each codec writes; the default model is made for the embedded codec."""
 SPATIAL_COMPRESSION = 8
 """Pixels per latent cell, along each side, in both codecs."""
-UNREAD_BY_SAME_ID = ("cross_id.", "same2x.", "sampling.", "evaluation.")
-"""Groups that come into play only after the same-ID stage."""
 UNREAD_BY_TRAINING = ("sampling.", "evaluation.")
 """Groups that come into play only once the weights are there."""
+UNREAD_BY_SAME_ID = ("cross_id.", "same2x.", *UNREAD_BY_TRAINING)
+"""Groups that come into play only after the same-ID stage."""
 READ_BY_TRAINING = ("sampling.snr_shift_scale",)
 """The noise schedule is trained on, not only sampled from."""
 
@@ -116,20 +116,18 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
 
 def stage_leaves(spec: ExperimentSpec, stage: Stage) -> dict[str, Leaf]:
     """The part of the spec that decides a stage's trained weights, by path."""
-    return {path: value for path, value in leaves(spec).items() if stage == "cross_id" or _read_by_same_id(path)}
-
-
-def training_leaves(stage: Mapping[str, object]) -> dict[str, object]:
-    """The part of a stage's leaves without which its weights would be others."""
     return {
-        path: value
-        for path, value in stage.items()
-        if path in READ_BY_TRAINING or not path.startswith(UNREAD_BY_TRAINING)
+        path: value for path, value in leaves(spec).items() if stage == "cross_id" or _read(path, UNREAD_BY_SAME_ID)
     }
 
 
-def _read_by_same_id(path: str) -> bool:
-    return path in READ_BY_TRAINING or not path.startswith(UNREAD_BY_SAME_ID)
+def training_leaves(leaves_of_stage: Mapping[str, object]) -> dict[str, object]:
+    """The part of a stage's leaves without which its weights would be others."""
+    return {path: value for path, value in leaves_of_stage.items() if _read(path, UNREAD_BY_TRAINING)}
+
+
+def _read(path: str, unread: tuple[str, ...]) -> bool:
+    return path in READ_BY_TRAINING or not path.startswith(unread)
 
 
 def data_fingerprint(spec: ExperimentSpec) -> str:

@@ -43,7 +43,9 @@ def low_pass(images: Float[np.ndarray, "f h w"], cutoff: float, shape: FilterSha
 def low_pass_in_frame(
     images: Float[np.ndarray, "f h w"], cutoff: float, shape: FilterShape
 ) -> Float[np.ndarray, "f h w"]:
-    """The same, of images mirrored at their borders, so that nothing bleeds over to the other side.
+    """The images without their fine detail, as by `low_pass`, but mirrored at their borders instead of periodic.
+
+    So nothing bleeds over to the other side.
 
     Deviation: ours; the paper does not state how borders are treated, and a person is often cut by one."""
     shorter = min(images.shape[1:])

@@ -43,8 +43,8 @@ def paint_driving_outline(
     """*Paint the driving outline*: three flat colors of the reference's person, from top to bottom, laid softly
     over the reference image where the driver stands; `outline` is the body's location cue.
 
-    The most that needs no learning: it knows place and outline, and whose colors are wanted. The reference itself when
-    that shows no person.
+    Much for an answer that needs no learning: it knows place and outline, and whose colors are wanted. The reference
+    itself when that shows no person.
     Raises: ValueError if outline, reference and mask differ in size."""
     if not outline.shape[1:] == reference.shape[1:3] == reference_mask.shape[1:]:
         shapes = f"outline {outline.shape}, reference {reference.shape}, mask {reference_mask.shape}"

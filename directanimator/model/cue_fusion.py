@@ -5,7 +5,7 @@ In the order of the paper's figure: cue latents, cue embedding, block, transform
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from directanimator.model.spec import CueEntry, CueInit
+
 Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
 """Cosines and sines of the video tokens' positions."""
-CueInit = Literal["zero", "default"]
-CueEntry = Literal["residual", "attention"]
 MASK_CHANNELS = 16
 """Values of a location mask in a latent cell: four frames of 2 x 2 parts."""
 CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")

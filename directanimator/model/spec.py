@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from directanimator.frozen import FrozenSpec
 
+CueInit = Literal["zero", "default"]
+CueEntry = Literal["residual", "attention"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -28,9 +30,9 @@ class ModelSpec(FrozenSpec):
     ofs_embed_dim: Positive | None = None
     """Only CogVideoX1.5-I2V has it."""
     codec: Literal["embedded", "cogvideox"] = "embedded"
-    cue_init: Literal["zero", "default"] = "zero"
+    cue_init: CueInit = "zero"
     """zero: equal to the base at the first step. default: the library's own initialisation."""
-    cue_entry: Literal["residual", "attention"] = "residual"
+    cue_entry: CueEntry = "residual"
     """Where a block adds the modulated cues: to the video tokens themselves, or only to what its attention reads of
     them. The paper's words fit both; a short training hears its cues far better by the first."""
 
