@@ -40,3 +40,13 @@ class Ablation:
     """None only for the full method, which has nothing to be compared with."""
     source: Published | None = None
     """None when the paper has no such row."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Variants that are answered together: each against the full method, the error of all bounded as one."""
+
+    name: str
+    question: str
+    variants: tuple[str, ...]
+    """Names of ablations, the full method left out."""

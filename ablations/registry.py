@@ -1,9 +1,7 @@
-"""Every ablation by name."""
+"""Every ablation and every table of them, by name."""
 
-from ablations.ablation import Ablation, Published
-from ablations.cues import NO_FACE_CUE, NO_LOCATION_CUE, NO_POSE_CUE
-from ablations.fusion import CUES_INTO_ATTENTION
-from ablations.same2x import NO_SAME2X
+from ablations import cues, fusion, low_pass, same2x
+from ablations.ablation import Ablation, Published, Table
 
 FULL = Ablation(
     name="full",
@@ -12,11 +10,84 @@ FULL = Ablation(
     source=Published(table="3", row="Full", values={"fid": 27.61, "ssim": 0.752, "fis": 0.638, "fvd": 180.52}),
 )
 
-ABLATIONS: dict[str, Ablation] = {
-    "full": FULL,
-    "no_face_cue": NO_FACE_CUE,
-    "no_pose_cue": NO_POSE_CUE,
-    "no_location_cue": NO_LOCATION_CUE,
-    "no_same2x": NO_SAME2X,
-    "cues_into_attention": CUES_INTO_ATTENTION,
-}
+_ALL = (
+    FULL,
+    cues.NO_FACE_CUE,
+    cues.NO_POSE_CUE,
+    cues.NO_LOCATION_CUE,
+    cues.ONLY_POSE_CUE,
+    cues.ONLY_FACE_CUE,
+    cues.ONLY_LOCATION_CUE,
+    cues.NO_CUES,
+    cues.FACE_IN_PLACE,
+    cues.HARD_LOCATION_MASKS,
+    cues.UNALIGNED_LOCATION,
+    low_pass.GRAY_UNFILTERED,
+    low_pass.CUTOFF_3,
+    low_pass.CUTOFF_6,
+    low_pass.CUTOFF_24,
+    low_pass.IDEAL_FILTER,
+    low_pass.BUTTERWORTH_FILTER,
+    fusion.CUES_INTO_ATTENTION,
+    fusion.DEFAULT_INITIALISATION,
+    same2x.NO_SAME2X,
+    same2x.STUDENT_FROM_BASE,
+    same2x.STUDENT_FROM_BASE_NO_SAME2X,
+    *same2x.ALIGNMENT_WEIGHTS,
+    *same2x.ALIGNMENT_DEPTHS,
+)
+
+ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
+
+_TABLES = (
+    Table(
+        name="cues",
+        question="What does each driving cue buy?",
+        variants=("no_pose_cue", "no_face_cue", "no_location_cue", "no_cues", "face_in_place"),
+    ),
+    Table(
+        name="cue_subsets",
+        question="Which of the eight subsets of the three cues suffices?",
+        variants=(
+            "no_pose_cue",
+            "no_face_cue",
+            "no_location_cue",
+            "only_pose_cue",
+            "only_face_cue",
+            "only_location_cue",
+            "no_cues",
+        ),
+    ),
+    Table(
+        name="location",
+        question="What must be done to the masks of the location cue?",
+        variants=("no_location_cue", "hard_location_masks", "unaligned_location"),
+    ),
+    Table(
+        name="low_pass",
+        question="How coarse must the pose cue be?",
+        variants=("gray_unfiltered", "cutoff_3", "cutoff_6", "cutoff_24", "ideal_filter", "butterworth_filter"),
+    ),
+    Table(
+        name="fusion",
+        question="How should the cues enter the transformer?",
+        variants=("cues_into_attention", "default_initialisation"),
+    ),
+    Table(
+        name="same2x",
+        question="What does alignment to the same-ID teacher buy, and how much of it, and where?",
+        variants=(
+            "no_same2x",
+            "student_from_base",
+            "student_from_base_no_same2x",
+            *(ablation.name for ablation in (*same2x.ALIGNMENT_WEIGHTS, *same2x.ALIGNMENT_DEPTHS)),
+        ),
+    ),
+    Table(
+        name="all",
+        question="What does every part of the method buy?",
+        variants=tuple(name for name in ABLATIONS if name != "full"),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _TABLES}

@@ -30,7 +30,6 @@ SMOKE = Preset(
         optim=OptimSpec(warmup_steps=1, global_batch_size=2, precision="fp32"),
         same_id=SameIdSpec(steps=4),
         cross_id=CrossIdSpec(steps=4),
-        same2x=Same2XSpec(block=1),
         sampling=SamplingSpec(num_steps=2),
     ),
 )
@@ -73,7 +72,7 @@ PAPER = Preset(
         denoising=DenoisingSpec(person_weight=1.0, noise_bias=1.0),
         same_id=SameIdSpec(steps=10_000),
         cross_id=CrossIdSpec(steps=30_000, same_id_share=1.0),
-        same2x=Same2XSpec(weight=0.5, block=10),
+        same2x=Same2XSpec(weight=0.5, depth=0.24),
         sampling=SamplingSpec(
             scheduler="dpm", num_steps=50, guidance_scale=6.0, guidance_over="text", snr_shift_scale=1.0
         ),

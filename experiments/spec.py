@@ -73,8 +73,6 @@ def _model_contradictions(spec: ExperimentSpec) -> list[str]:
     channels = CODEC_CHANNELS[model.codec]
     latent_side = spec.data.size // SPATIAL_COMPRESSION
     found: list[str] = []
-    if spec.same2x.enabled and spec.same2x.block > model.num_layers:
-        found.append(f"same2x.block={spec.same2x.block}: must be <= model.num_layers={model.num_layers}")
     if model.latent_channels != channels:
         given = f"model.latent_channels={model.latent_channels}"
         found.append(f"{given}: must be {channels} with model.codec={model.codec}")
@@ -89,8 +87,9 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     if spec.model.codec == "cogvideox" and data.latent_frames % 2 == 0:
         given = f"data.latent_frames={data.latent_frames}"
         found.append(f"{given}: must be odd with model.codec=cogvideox, which keeps 8k+1 frames")
-    if spec.cues.location.soften_cells > data.size:
-        found.append(f"cues.location.soften_cells={spec.cues.location.soften_cells}: must be <= data.size={data.size}")
+    cells = spec.cues.location.soften_cells
+    if cells is not None and cells > data.size:
+        found.append(f"cues.location.soften_cells={cells}: must be <= data.size={data.size}, or none")
     if data.source == "folder" and spec.cross_id.same_id_share < 1:
         given = f"cross_id.same_id_share={spec.cross_id.same_id_share}"
         found.append(f"{given}: must be 1 with data.source=folder, whose clips have no cross-ID pairs")

@@ -47,8 +47,13 @@ def cue_specs() -> SearchStrategy[CueSpec]:
     return st.builds(
         CueSpec,
         pose=st.builds(PoseCueSpec, enabled=st.booleans(), cutoff=cutoffs(), filter_shape=filter_shapes()),
-        face=st.builds(FaceCueSpec, enabled=st.booleans(), margin=st.floats(1, 3)),
-        location=st.builds(LocationCueSpec, enabled=st.booleans(), soften_cells=st.integers(1, 32)),
+        face=st.builds(FaceCueSpec, enabled=st.booleans(), zoomed=st.booleans(), margin=st.floats(1, 3)),
+        location=st.builds(
+            LocationCueSpec,
+            enabled=st.booleans(),
+            aligned=st.booleans(),
+            soften_cells=st.none() | st.integers(1, 32),
+        ),
     )
 
 

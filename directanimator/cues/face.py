@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from directanimator.cues.canvas import CanvasSize, height_width
+from directanimator.cues.canvas import CanvasSize, height_width, resize
 from directanimator.cues.person import face_seen
 from directanimator.cues.pose import MID_GRAY
 from directanimator.cues.spec import FaceCueSpec
@@ -40,15 +40,37 @@ def face_cue(
     """Zoomed faces, 0..255, and where there is one; flat mid-gray elsewhere.
 
     The crop is taken from the frames at their own resolution, so a small face keeps all its detail. It is a square of
-    `margin` box sides (on an oblong canvas: its shorter side is); beyond the frame the border is repeated.
+    `margin` box sides (on an oblong canvas: its shorter side is); beyond the frame the border is repeated. With
+    `spec.zoomed` off that square stays at its place and size in the frame, on mid-gray.
     Source: Beyond Skeletons, Driving Cue Triplet (cropped, enlarged, centered).
     Deviation: margin and level of absent faces are not stated there."""
     height, width = height_width(out_size)
     present = face_seen(face_box, (frames.shape[1], frames.shape[2]))
     canvas = np.full((len(frames), height, width, 3), MID_GRAY, np.uint8)
     for i in np.flatnonzero(present):
-        canvas[i] = _zoom(frames[i], face_box[i], (height, width), spec.margin)
+        if spec.zoomed:
+            canvas[i] = _zoom(frames[i], face_box[i], (height, width), spec.margin)
+        else:
+            canvas[i] = _in_place(frames[i], face_box[i], (height, width), spec.margin)
     return canvas, present
+
+
+def _in_place(
+    frame: UInt8[np.ndarray, "source_h source_w 3"],
+    box: Float32[np.ndarray, " 4"],
+    size: tuple[int, int],
+    margin: float,
+) -> UInt8[np.ndarray, "h w 3"]:
+    source_height, source_width = frame.shape[:2]
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    reach = margin * max(x1 - x0, y1 - y0) / 2
+    center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    (left, top), (right, bottom) = (
+        np.clip(np.rint(center + side * reach), 0, [source_width, source_height]).astype(int) for side in (-1, 1)
+    )
+    kept = np.full_like(frame, MID_GRAY)
+    kept[top:bottom, left:right] = frame[top:bottom, left:right]
+    return resize(kept[None], size)[0]
 
 
 def _zoom(

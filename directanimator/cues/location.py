@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
-from directanimator.cues.alignment import Alignment, warped
+from directanimator.cues.alignment import Alignment, identity_alignment, warped
 from directanimator.cues.canvas import CanvasSize, height_width, resize
 from directanimator.cues.person import PersonTrack, face_seen
 from directanimator.cues.spec import LocationCueSpec
@@ -34,9 +34,13 @@ def location_cue(
 ) -> tuple[UInt8[np.ndarray, "f h w"], UInt8[np.ndarray, "f h w"]]:
     """Body mask (soft) and face mask (hard), 0..255, both in the reference's layout.
 
+    With `spec.aligned` off they are in the driver's layout, with `spec.soften_cells` none the body mask is hard too.
     Source: Beyond Skeletons, location cue (softening is stated for the body mask alone)."""
-    body = soften(warp_masks(driving.mask, alignment, size), spec.soften_cells)
-    return body, _face_masks(driving, alignment, size)
+    layout = alignment if spec.aligned else identity_alignment()
+    body = warp_masks(driving.mask, layout, size)
+    if spec.soften_cells is not None:
+        body = soften(body, spec.soften_cells)
+    return body, _face_masks(driving, layout, size)
 
 
 def _face_masks(driving: PersonTrack, alignment: Alignment, size: CanvasSize) -> UInt8[np.ndarray, "f h w"]:

@@ -29,6 +29,8 @@ class FaceCueSpec(FrozenSpec):
     """The face, enlarged and centred on the canvas: the expression."""
 
     enabled: bool = True
+    zoomed: bool = True
+    """Whether the face is enlarged and centred, or stays where and as large as the driver's is."""
     margin: Annotated[float, Field(ge=1.0, le=4.0)] = 1.5
     """Side of the square crop in face-box sides."""
 
@@ -39,8 +41,11 @@ class LocationCueSpec(FrozenSpec):
     enabled: bool = True
     align_by: AlignBy = "landmarks"
     """What the driver is laid over the reference by; masks also serve where too few landmarks are seen in both."""
-    soften_cells: Annotated[int, Field(ge=1, le=256)] = 16
-    """Cells per image side of the softening grid. 16 is the proposal for 512 px (cells of 32 px)."""
+    aligned: bool = True
+    """Whether the masks are laid over the reference, or stay where the driver's are."""
+    soften_cells: Annotated[int, Field(ge=1, le=256)] | None = 16
+    """Cells per image side of the softening grid; none leaves the masks hard. 16 is the proposal for 512 px (cells of
+    32 px)."""
 
 
 class GateSpec(FrozenSpec):

@@ -53,5 +53,10 @@ class Same2XSpec(FrozenSpec):
     enabled: bool = True
     weight: Annotated[float, Field(ge=0, le=100)] = 0.5
     """lambda. Paper: 0.5."""
-    block: Annotated[int, Field(ge=1)] = 2
-    """D: tokens are compared after this many blocks. Paper: 10 of 42."""
+    depth: Annotated[float, Field(gt=0, le=1)] = 0.33
+    """Share of the blocks after which tokens are compared, so that it means the same in a model of any depth. Paper:
+    D = 10 of 42, 0.24."""
+
+    def block(self, num_layers: int) -> int:
+        """D, the number of blocks after which tokens are compared: the nearest to the share, 1..num_layers."""
+        return max(1, round(self.depth * num_layers))

@@ -98,15 +98,16 @@ def cross_id_objective(
 
     The teacher sees the target's own cues, the student those of the driving person.
     Source: Beyond Skeletons, Same2X. Deviation: none known; the teacher's cues are inferred."""
+    block = spec.block(len(teacher.transformer_blocks))
 
     def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
         pair = noised(batch, alphas_cumprod)
         told = (pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep)
-        output: CueFusionOutput = model(*told, batch.cues, features_after=spec.block if spec.enabled else None)
+        output: CueFusionOutput = model(*told, batch.cues, features_after=block if spec.enabled else None)
         denoising = denoising_loss(output.velocity, pair.velocity, batch.weights)
         if output.features is None:
             return {"loss": denoising, "denoising": denoising}
-        alignment = s2x_loss(output.features, teacher.features(*told, batch.teacher_cues, after=spec.block))
+        alignment = s2x_loss(output.features, teacher.features(*told, batch.teacher_cues, after=block))
         return {"loss": denoising + spec.weight * alignment, "denoising": denoising, "s2x": alignment}
 
     return objective

@@ -1,13 +1,15 @@
 import importlib
+import itertools
 import pkgutil
 
 import pytest
 
 import ablations
 from ablations.ablation import Ablation
-from ablations.registry import ABLATIONS
-from experiments.edit import diff, edit
+from ablations.registry import ABLATIONS, TABLES
+from experiments.edit import diff, edit, leaves
 from experiments.presets import PRESETS
+from experiments.spec import fingerprint
 
 NAMES = sorted(ABLATIONS)
 VARIANTS = sorted(ABLATIONS.keys() - {"full"})
@@ -18,8 +20,10 @@ def declared() -> list[Ablation]:
     modules = [
         importlib.import_module(f"ablations.{module.name}") for module in pkgutil.iter_modules(ablations.__path__)
     ]
-    found = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Ablation)}
-    return list(found.values())
+    values = [value for module in modules for value in vars(module).values()]
+    alone = [value for value in values if isinstance(value, Ablation)]
+    several = [one for value in values if isinstance(value, tuple) for one in value if isinstance(one, Ablation)]
+    return list({id(ablation): ablation for ablation in [*alone, *several]}.values())
 
 
 def test_every_ablation_is_registered_under_its_own_name() -> None:
@@ -64,7 +68,39 @@ def test_published_rows_are_worse_than_the_full_method() -> None:
     assert full is not None
     for source in (ABLATIONS[name].source for name in VARIANTS):
         assert source is None or source.values["fid"] > full.values["fid"]
-        assert source is None or source.values["fis"] < full.values["fis"]
+        assert source is None or "fis" not in source.values or source.values["fis"] < full.values["fis"]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_no_two_ablations_are_the_same_experiment(preset: str) -> None:
+    specs = [edit(PRESETS[preset].spec, ABLATIONS[name].edits) for name in NAMES]
+    assert len({fingerprint(spec) for spec in specs}) == len(specs)
+
+
+def test_all_eight_subsets_of_the_cues_are_there() -> None:
+    specs = [edit(PRESETS["cpu"].spec, ABLATIONS[name].edits) for name in ("full", *TABLES["cue_subsets"].variants)]
+    shown = {tuple(getattr(spec.cues, cue).enabled for cue in ("pose", "face", "location")) for spec in specs}
+    assert shown == set(itertools.product([False, True], repeat=3))
+
+
+@pytest.mark.parametrize(("path", "values"), [("same2x.weight", {0, 0.1, 0.25, 0.5, 1, 2})])
+def test_a_table_covers_its_range(path: str, values: set[float]) -> None:
+    specs = [edit(PRESETS["cpu"].spec, ABLATIONS[name].edits) for name in ("full", *TABLES["same2x"].variants)]
+    assert {leaves(spec)[path] for spec in specs} == values
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_a_table_names_registered_variants_once_and_is_compared_with_the_full_method(name: str) -> None:
+    table = TABLES[name]
+    assert table.name == name
+    assert set(table.variants) <= set(VARIANTS)
+    assert len(set(table.variants)) == len(table.variants) > 0
+    assert table.question.endswith("?")
+
+
+def test_the_table_of_all_holds_every_ablation() -> None:
+    assert sorted(TABLES["all"].variants) == VARIANTS
+    assert {variant for name, table in TABLES.items() if name != "all" for variant in table.variants} == set(VARIANTS)
 
 
 def test_ablations_are_hashable_values() -> None:

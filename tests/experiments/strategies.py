@@ -33,10 +33,12 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "cues.pose.normalized": st.booleans(),
     "cues.pose.aligned": st.booleans(),
     "cues.face.enabled": st.booleans(),
+    "cues.face.zoomed": st.booleans(),
     "cues.face.margin": floats(1, 4),
     "cues.location.enabled": st.booleans(),
     "cues.location.align_by": st.sampled_from(["landmarks", "masks"]),
-    "cues.location.soften_cells": st.integers(1, 256),
+    "cues.location.aligned": st.booleans(),
+    "cues.location.soften_cells": st.none() | st.integers(1, 256),
     "cues.gate.min_area_ratio": floats(0, 1, exclude_min=True),
     "cues.gate.max_area_ratio": floats(1, 100),
     "cues.gate.min_largest_component": SHARES,
@@ -73,7 +75,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "cross_id.init": st.sampled_from(["teacher", "base"]),
     "same2x.enabled": st.booleans(),
     "same2x.weight": SHARES,
-    "same2x.block": st.integers(1, 64),
+    "same2x.depth": floats(0, 1, exclude_min=True),
     "sampling.scheduler": st.sampled_from(["ddim", "dpm"]),
     "sampling.num_steps": st.integers(1, 1000),
     "sampling.guidance_scale": floats(1, 30),
@@ -98,8 +100,6 @@ COUPLED = {
     "model.latent_channels",
     "model.patch_size",
     "model.codec",
-    "same2x.enabled",
-    "same2x.block",
 }
 """Fields whose legal values hang on other fields."""
 FOLDER_NEEDS: dict[str, Any] = {"cross_id.same_id_share": 1.0, "evaluation.subsets": ("self",)}
@@ -117,8 +117,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
     if values["data.source"] == "folder":
         values |= FOLDER_NEEDS
-    values["same2x.block"] = min(values["same2x.block"], values["model.num_layers"])
-    values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
+    if values["cues.location.soften_cells"] is not None:
+        values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
     return values
 
 

@@ -107,7 +107,7 @@ def test_a_refusal_names_path_value_and_legal_values(edits: dict[str, Any], part
     [
         ("cues.fase.enabled", "cues has pose, face, location, gate", "cues.face.enabled"),
         ("weight", "known are seed, data", "same2x.weight"),
-        ("same2x.wieght", "same2x has enabled, weight, block", "same2x.weight"),
+        ("same2x.wieght", "same2x has enabled, weight, depth", "same2x.weight"),
         ("optim.num_layers", "optim has learning_rate", "model.num_layers"),
         ("sede", "known are seed", "seed"),
     ],

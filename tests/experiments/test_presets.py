@@ -44,7 +44,7 @@ def test_the_paper_preset_has_the_width_and_frames_of_the_backbone() -> None:
 
 def test_the_paper_preset_trains_as_published() -> None:
     assert (PAPER.same_id.steps, PAPER.cross_id.steps) == (10_000, 30_000)
-    assert (PAPER.optim.learning_rate, PAPER.same2x.weight, PAPER.same2x.block) == (2e-5, 0.5, 10)
+    assert (PAPER.optim.learning_rate, PAPER.same2x.weight, PAPER.same2x.block(42)) == (2e-5, 0.5, 10)
 
 
 def test_the_smoke_preset_is_the_smallest_of_all() -> None:

@@ -141,7 +141,7 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ({"same2x.block": 7}, "same2x.block=7: must be <= model.num_layers=6"),
+        ({"same2x.depth": 0.0}, "same2x.depth=0.0: must be a number > 0 and <= 1"),
         ({"model.latent_channels": 17}, "model.latent_channels=17"),
         ({"model.patch_size": 3}, "model.patch_size=3: must divide the latent side, 8"),
         ({"data.size": 32, "cues.location.soften_cells": 33}, "must be <= data.size=32"),
@@ -156,10 +156,6 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
 def test_contradictions_are_refused(edits: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         edit(BASE, edits)
-
-
-def test_a_block_that_nobody_reads_may_be_any() -> None:
-    assert edit(BASE, {"same2x.block": 7, "same2x.enabled": False}).same2x.block == 7
 
 
 def test_there_is_always_something_to_evaluate() -> None:

@@ -39,6 +39,29 @@ def test_face_fills_the_center_of_the_canvas(side, face, x, y, margin, out):
     assert np.sqrt(light.sum()) == pytest.approx(out / margin, rel=0.05, abs=0.5)
 
 
+@given(
+    st.integers(24, 60),
+    st.integers(4, 12),
+    st.floats(0.2, 0.8),
+    st.floats(0.2, 0.8),
+    st.floats(1, 3),
+)
+def test_a_face_in_place_is_the_frame_around_the_box_and_gray_elsewhere(side, face, x, y, margin):
+    """The white face on black keeps its place and size; what lies beyond the margin is gray."""
+    left, top = round(x * (side - face)), round(y * (side - face))
+    frame = np.zeros((1, side, side, 3), np.uint8)
+    frame[0, top : top + face, left : left + face] = 255
+    box = boxes([left, top, left + face, top + face])
+    cue, present = face_cue(frame, box, side, FaceCueSpec(zoomed=False, margin=margin))
+    assert present.all()
+    shown = cue[0, :, :, 0]
+    np.testing.assert_array_equal(shown == 255, frame[0, :, :, 0] == 255)
+    center = np.array([top + face / 2, left + face / 2])[:, None, None]
+    reach = np.abs(np.indices((side, side)) + 0.5 - center).max(axis=0)
+    assert (shown[reach > margin * face / 2 + 1.5] == MID_GRAY).all()
+    assert (shown[(reach < margin * face / 2 - 1.5) & (reach > face / 2 + 1)] == 0).all()
+
+
 @given(videos(), st.integers(8, 40))
 def test_without_a_face_the_canvas_is_flat(video, out):
     cue, present = face_cue(video, np.stack([NO_FACE] * len(video)), out, FaceCueSpec())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.alignment import identity_alignment
+from directanimator.cues.alignment import identity_alignment, warped
 from directanimator.cues.location import location_cue, soften, warp_masks
 from directanimator.cues.person import PersonTrack
 from directanimator.cues.spec import LocationCueSpec
@@ -88,6 +88,22 @@ def test_outlines_that_average_alike_in_each_cell_soften_alike(seed):
 def test_one_cell_leaves_no_outline_in_the_body_location(clip, alignment):
     body, _ = location_cue(track_of(clip, SIDE), alignment, 64, LocationCueSpec(soften_cells=1))
     assert (np.ptp(body, axis=(1, 2)) == 0).all()
+
+
+@given(walks(), alignments())
+def test_hard_masks_are_the_drivers_masks_laid_over_the_reference(clip, alignment):
+    track = track_of(clip, SIDE)
+    body, _ = location_cue(track, alignment, SIDE, LocationCueSpec(soften_cells=None))
+    np.testing.assert_array_equal(body, np.stack([warped(mask, alignment) for mask in track.mask]))
+
+
+@given(walks(), alignments(), st.none() | st.integers(1, 32))
+def test_unaligned_masks_stay_where_the_driver_is(clip, alignment, cells):
+    track, spec = track_of(clip, SIDE), LocationCueSpec(aligned=False, soften_cells=cells)
+    moved, still = location_cue(track, alignment, 64, spec), location_cue(track, identity_alignment(), 64, spec)
+    np.testing.assert_array_equal(moved, still)
+    aligned = location_cue(track, identity_alignment(), 64, LocationCueSpec(soften_cells=cells))
+    np.testing.assert_array_equal(still, aligned)
 
 
 @given(walks(), alignments())

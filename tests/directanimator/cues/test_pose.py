@@ -107,6 +107,15 @@ def test_without_filter_and_mask_the_pose_cue_is_luma(video):
     assert np.abs(cue - (0.299 * red + 0.587 * green + 0.114 * blue)).max() <= 0.51
 
 
+@given(videos(), filter_shapes())
+def test_at_the_highest_cutoff_no_shape_filters_anything(video, shape):
+    whole = np.full(video.shape[:3], 255, np.uint8)
+    spec = PoseCueSpec(cutoff=4096.0, filter_shape=shape)
+    ideal = PoseCueSpec(cutoff=4096.0, filter_shape="ideal")
+    found, expected = (pose_cue(video, whole, all_accepted(video), STILL, one) for one in (spec, ideal))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
 @given(walks(), st.integers(0, 255))
 def test_a_fifth_of_coverage_leaves_a_fifth_of_the_contrast(clip, level):
     frames = np.full((len(clip), SIDE, SIDE, 3), level, np.uint8)

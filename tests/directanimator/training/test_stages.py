@@ -195,7 +195,7 @@ def test_cells_count_by_the_targets_own_person_whoever_drives(step: int, weight:
 @given(seeds, steps)
 def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    objective = cross_id_objective(ALPHAS, teacher, Same2XSpec(block=1))
+    objective = cross_id_objective(ALPHAS, teacher, Same2XSpec(depth=0.5))
     loss = objective(model, batch)["loss"]
     whole = gradients(model, loss)
     items = [objective(model, of_sample(batch, index))["loss"] for index in range(4)]
@@ -206,7 +206,7 @@ def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step:
 @given(seeds, steps, st.integers(1, 2))
 def test_alignment_alone_reaches_the_first_blocks_and_embeddings_only(seed: int, step: int, block: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source(share=0.0).batch_at(step)
-    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(block=block))(model, batch)
+    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(depth=block / 2))(model, batch)
     touched = {name for name, gradient in gradients(model, losses["s2x"]).items() if gradient.any()}
     behind = (*(f"transformer_blocks.{i}." for i in range(block, 2)), "norm_final", "norm_out", "proj_out")
     assert not [name for name in touched if name.startswith(behind)]
@@ -265,3 +265,10 @@ def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(seed: i
             return dataclasses.replace(told, velocity=velocity)
 
     assert float(denoising_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
+
+
+@given(st.integers(1, 64), st.floats(0, 1, exclude_min=True))
+def test_the_alignments_depth_is_the_nearest_block_to_its_share(num_layers: int, depth: float) -> None:
+    block = Same2XSpec(depth=depth).block(num_layers)
+    assert 1 <= block <= num_layers
+    assert all(abs(block - depth * num_layers) <= abs(other - depth * num_layers) for other in range(1, num_layers + 1))
