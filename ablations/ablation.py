@@ -50,3 +50,5 @@ class Table:
     question: str
     variants: tuple[str, ...]
     """Names of ablations, the full method left out."""
+    convergence: tuple[tuple[str, str], ...] = ()
+    """Pairs of which the first is said to reach, in fewer steps, the second's final loss."""

@@ -39,6 +39,9 @@ _ALL = (
 
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
 
+_CONVERGENCE = (("full", "no_same2x"), ("student_from_base", "student_from_base_no_same2x"))
+"""The paper's 6.7 times, for a student that starts from the teacher and for one that starts from the base."""
+
 _TABLES = (
     Table(
         name="cues",
@@ -82,11 +85,13 @@ _TABLES = (
             "student_from_base_no_same2x",
             *(ablation.name for ablation in (*same2x.ALIGNMENT_WEIGHTS, *same2x.ALIGNMENT_DEPTHS)),
         ),
+        convergence=_CONVERGENCE,
     ),
     Table(
         name="all",
         question="What does every part of the method buy?",
         variants=tuple(name for name in ABLATIONS if name != "full"),
+        convergence=_CONVERGENCE,
     ),
 )
 

@@ -94,6 +94,14 @@ def render_markdown(evaluations: Mapping[str, Sequence[Mapping[str, object]]]) -
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in report.notes)]) + "\n"
 
 
+def scores_by_clip(name: str, evaluation: Mapping[str, object]) -> tuple[Protocol, Columns]:
+    """The protocol of an evaluation and its scores: `subset/metric`, then clip; NaN where a clip has no such value.
+
+    Raises: UserError naming `name` if the evaluation is malformed."""
+    parsed = _parsed(name, evaluation)
+    return Protocol.of_record(parsed.protocol), _columns(parsed.clips)
+
+
 def _report(evaluations: Mapping[str, Sequence[Mapping[str, object]]]) -> _Report:
     parsed = {name: [_parsed(name, one) for one in several] for name, several in evaluations.items()}
     everything = [one for several in parsed.values() for one in several]

@@ -16,7 +16,7 @@ from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_codec
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
-from experiments.pools import train_pool
+from experiments.pools import held_out_pool, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
 from experiments.stage import InterruptedTrainingError, StageJob, adopt_model, train_stage, trained_model
@@ -114,7 +114,7 @@ def run_stage(
 
 def is_trained(run: RunDirectory) -> bool:
     """Whether the stage's last step is done."""
-    return (run.model / "spec.json").exists()
+    return run.is_trained
 
 
 def run_experiment(
@@ -128,7 +128,7 @@ def run_experiment(
     accelerator = launch(spec)
     codec = load_codec()
     with accelerator.main_process_first():
-        pool = train_pool(spec)
+        pool, held_out = train_pool(spec), held_out_pool(spec)
         teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
     with teacher_run.exclusive() if accelerator.is_main_process else nullcontext():
         job = StageJob(spec, "same_id", pool, teacher=None)
@@ -144,6 +144,6 @@ def run_experiment(
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", pool, teacher)
+        job = StageJob(spec, "cross_id", pool, teacher, held_out)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
     return run

@@ -21,6 +21,8 @@ from directanimator.places import mlruns_root
 from directanimator.training.prepared import prepare
 from experiments.spec import ExperimentSpec, data_fingerprint
 
+HELD_OUT_CLIPS = 8
+"""Test clips whose loss is followed during training: a few, since it is their noise and timesteps that are fixed."""
 POOL_VERSION = 3
 """Bump it when the same spec must give other arrays."""
 
@@ -52,6 +54,14 @@ def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
     """Where the pool of a split lies; another place whenever anything that shapes it changes."""
     key = f"{split}-{data_fingerprint(spec)}-{codec_digest()}-{SYNTH_VERSION}.{POOL_VERSION}"
     return mlruns_root() / "cache" / key
+
+
+def held_out_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
+    """The first test clips as they would be trained on, for the held-out loss; made on the first call."""
+    directory = pool_directory(spec, "test")
+    make = functools.partial(_prepared, split="test", spec=spec.data, cues=spec.cues)
+    build_pool(directory, min(HELD_OUT_CLIPS, spec.data.num_test_clips), make, "preparing held-out clips")
+    return open_pool(directory)
 
 
 def train_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:

@@ -195,6 +195,11 @@ class RunDirectory:
         return self._settled("model")
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the last step is done and its model written whole."""
+        return (self.model / "spec.json").exists()
+
+    @property
     def checkpoint(self) -> Path:
         """What is needed to go on."""
         return self._settled("checkpoint")

@@ -1,7 +1,7 @@
 """Generated clips for the eye: a contact sheet of many, and a side-by-side video of one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -84,6 +84,28 @@ def comparison_video(row: SheetRow) -> UInt8[np.ndarray, "f h w 3"]:
     frames = np.concatenate([np.broadcast_to(caption, (num_frames, *caption.shape)), bodies], axis=1)
     odd_height, odd_width = frames.shape[1] % 2, frames.shape[2] % 2
     return np.pad(frames, ((0, 0), (0, odd_height), (0, odd_width), (0, 0)), constant_values=255)
+
+
+def answers_sheet(
+    answers: Mapping[str, Sequence[Clip]], num_times: int = 4, scale: int = 2
+) -> UInt8[np.ndarray, "h w 3"]:
+    """One row per answer, named on its left, and one group of `num_times` frames per clip, RGB 0..255.
+
+    Raises: ValueError if there is no answer or no clip, or the answers differ in the number or shape of clips."""
+    shapes = {tuple(clip.shape for clip in clips) for clips in answers.values()}
+    if len(shapes) != 1 or not all(answers.values()):
+        raise ValueError(f"answers must hold the same clips, at least one, got shapes {sorted(shapes) or 'none'}")
+    strips = [
+        _side_by_side([clip[_spread(len(clip), num_times)] for clip in clips], scale) for clips in answers.values()
+    ]
+    height, width = strips[0].shape[:2]
+    labels = max(int(_font(16).getbbox(name)[2]) for name in answers) + GROUP_GAP
+    page = Image.new("RGB", (labels + width + 2 * MARGIN, (height + ROW_GAP) * len(strips) + 2 * MARGIN), PAPER)
+    for index, (name, strip) in enumerate(zip(answers, strips, strict=True)):
+        top = MARGIN + index * (height + ROW_GAP)
+        page.paste(Image.fromarray(strip), (labels + MARGIN, top))
+        ImageDraw.Draw(page).text((MARGIN, top + height // 2), name, INK, _font(16), anchor="lm")
+    return np.asarray(page)
 
 
 def _check_sheet(rows: Sequence[SheetRow], num_times: int, scale: int) -> None:

@@ -13,6 +13,7 @@ from types import FrameType
 
 import numpy as np
 from accelerate import Accelerator
+from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
@@ -21,21 +22,25 @@ from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
 from directanimator.training.batch import denoising_objective
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
-from directanimator.training.loop import train
+from directanimator.training.loop import suitable_attention, train
 from directanimator.training.stages import (
     CROSS_ID,
     SAME_ID,
     BatchSource,
     Objective,
     cross_id_objective,
+    held_out_loss,
 )
 from directanimator.training.state import TrainState, load_average, new_state
+from experiments.convergence import HELD_OUT_LOSS
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
 CHECKPOINT = "state.safetensors"
 CHECKPOINT_SECONDS = 120.0
 """A killed training loses at most this much."""
+HELD_OUT_POINTS = 24
+"""Points of the curve of the held-out loss."""
 
 
 class InterruptedTrainingError(Exception):
@@ -82,6 +87,8 @@ class StageJob:
     pool: Mapping[str, np.ndarray]
     teacher: CueFusionTransformer | None
     """The frozen same-ID model; None in the same-ID stage."""
+    held_out: Mapping[str, np.ndarray] | None = None
+    """Clips that are not trained on, whose loss is followed; None where nobody asks."""
 
     @property
     def fingerprint(self) -> str:
@@ -109,8 +116,19 @@ class StageJob:
 
     def batches(self, accelerator: Accelerator) -> BatchSource:
         """This process's batches by step."""
+        return self._source(self.pool, accelerator)
+
+    def held_out_loss(self, model: nn.Module, accelerator: Accelerator) -> float | None:
+        """The denoising loss on clips that are not trained on, noise and timesteps fixed; None if there are none."""
+        if self.held_out is None:
+            return None
+        alphas = make_scheduler(self.spec.sampling).alphas_cumprod
+        with accelerator.autocast(), suitable_attention(accelerator):
+            return held_out_loss(model, self._source(self.held_out, accelerator), alphas)
+
+    def _source(self, pool: Mapping[str, np.ndarray], accelerator: Accelerator) -> BatchSource:
         return BatchSource(
-            pool=dict(self.pool),
+            pool=dict(pool),
             cues=self.spec.cues,
             model=self.spec.model,
             optim=self.spec.optim,
@@ -155,12 +173,22 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
     saver = _Saver(state, run.checkpoint / CHECKPOINT, job.fingerprint)
     with stop_requests() as request:
         for result in progress(results, label, total=job.steps, done=state.step):
-            run.metrics.append(result.step, {f"train/{name}": value for name, value in result.metrics.items()})
+            measured = {f"train/{name}": value for name, value in result.metrics.items()}
+            run.metrics.append(result.step, measured | _held_out(state, job, accelerator))
             if request.signal_number is not None:
                 saver.save()
                 raise InterruptedTrainingError(request.signal_number)
             saver.save_now_and_then()
     saver.save()
+
+
+def _held_out(state: TrainState, job: StageJob, accelerator: Accelerator) -> dict[str, float]:
+    """The held-out loss, at steps that are spread evenly over the stage and end with it; elsewhere nothing."""
+    points = min(job.steps, HELD_OUT_POINTS)
+    if state.step * points // job.steps == (state.step - 1) * points // job.steps:
+        return {}
+    loss = job.held_out_loss(state.model, accelerator)
+    return {} if loss is None else {HELD_OUT_LOSS: loss}
 
 
 class _Saver:

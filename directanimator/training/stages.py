@@ -2,7 +2,7 @@
 
 Batches are functions of (seed, stage, sample number); objectives are functions of (model, batch)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from directanimator.objective.spec import DenoisingSpec
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
+    denoising_objective,
     draw_for,
     gaussian_noise,
     noised,
@@ -28,8 +29,10 @@ from directanimator.training.loop import Losses
 from directanimator.training.prepared import CueArrays, cue_arrays, cue_latents, null_arrays, without_disabled
 from directanimator.training.spec import OptimSpec, Same2XSpec
 
-SAME_ID, CROSS_ID = 1, 2
-"""Codes of the stages in the seeds of their random draws."""
+SAME_ID, CROSS_ID, HELD_OUT = 1, 2, 3
+"""Codes of the stages in the seeds of their random draws, and of the held-out loss in its own."""
+HELD_OUT_TIMESTEPS = (249, 499, 749, 999)
+"""Where the held-out loss looks: quarters of the schedule, the last of which is noise alone."""
 NUM_TIMESTEPS = 1000
 
 Objective = Callable[[nn.Module, DenoisingBatch], Losses]
@@ -57,13 +60,28 @@ class BatchSource:
         draws = [draw_for(self.seed, self.stage, number) for number in numbers]
         items = [int(draw.rng.integers(len(self.pool["latents"]))) for draw in draws]
         told = [self._cues_told(item, draw) for item, draw in zip(items, draws, strict=True)]
+        return self._batch(items, told, draws, [self._timestep(draw) for draw in draws])
+
+    def held_out_batches(self) -> Iterator[DenoisingBatch]:
+        """Every item of the pool at each held-out timestep, driven as the stage's new pairs are. Nothing is drawn but
+        noise, and that by item and timestep alone: the same for every training."""
+        items = range(len(self.pool["latents"]))
+        setting = "own" if self.same_id_share == 1 else "cross"
+        told = [without_disabled(cue_arrays(self.pool, item, setting), self.cues) for item in items]
+        for timestep in HELD_OUT_TIMESTEPS:
+            draws = [draw_for(timestep, HELD_OUT, item) for item in items]
+            yield self._batch(list(items), told, draws, [timestep] * len(items))
+
+    def _batch(
+        self, items: list[int], told: list[CueArrays], draws: Sequence[Draw], timesteps: list[int]
+    ) -> DenoisingBatch:
         latents = torch.from_numpy(self.pool["latents"][items]).float()
         return DenoisingBatch(
             latents=latents,
             reference_latents=torch.from_numpy(self.pool["reference"][items]).float().expand_as(latents),
             text=null_text(len(items), self.model),
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
-            timestep=torch.tensor([self._timestep(draw) for draw in draws]),
+            timestep=torch.tensor(timesteps),
             weights=person_weights(self._coverage(items), self.denoising.person_weight),
             cues=cue_latents(told),
             teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
@@ -111,3 +129,13 @@ def cross_id_objective(
         return {"loss": denoising + spec.weight * alignment, "denoising": denoising, "s2x": alignment}
 
     return objective
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, source: BatchSource, alphas_cumprod: Float[Tensor, " t"]) -> float:
+    """The mean denoising loss over the held-out batches of a source, whose pool no training has seen.
+
+    A function of the weights alone, so that trainings can be compared step by step. The alignment loss is not in it."""
+    objective = denoising_objective(alphas_cumprod)
+    losses = [objective(model, batch)["loss"] for batch in source.held_out_batches()]
+    return float(torch.stack(losses).mean())

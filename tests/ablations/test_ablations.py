@@ -96,6 +96,7 @@ def test_a_table_names_registered_variants_once_and_is_compared_with_the_full_me
     assert set(table.variants) <= set(VARIANTS)
     assert len(set(table.variants)) == len(table.variants) > 0
     assert table.question.endswith("?")
+    assert {variant for pair in table.convergence for variant in pair} <= {"full", *table.variants}
 
 
 def test_the_table_of_all_holds_every_ablation() -> None:

@@ -18,7 +18,14 @@ from directanimator.objective.denoising import make_scheduler, person_weights
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
-from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective
+from directanimator.training.stages import (
+    CROSS_ID,
+    HELD_OUT_TIMESTEPS,
+    SAME_ID,
+    BatchSource,
+    cross_id_objective,
+    held_out_loss,
+)
 
 MODEL = ModelSpec(
     base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
@@ -272,3 +279,36 @@ def test_the_alignments_depth_is_the_nearest_block_to_its_share(num_layers: int,
     block = Same2XSpec(depth=depth).block(num_layers)
     assert 1 <= block <= num_layers
     assert all(abs(block - depth * num_layers) <= abs(other - depth * num_layers) for other in range(1, num_layers + 1))
+
+
+@given(seeds, st.floats(0, 1))
+def test_the_held_out_loss_is_a_function_of_the_weights_alone(seed: int, dropout: float) -> None:
+    model = trained(seed)
+    others = [
+        source(seed=seed, optim=OPTIM.model_copy(update={"cue_dropout": dropout, "global_batch_size": 2})),
+        source(share=0.3, denoising=DenoisingSpec(noise_bias=7.0)),
+    ]
+    expected = held_out_loss(model, source(), ALPHAS)
+    assert [held_out_loss(model, other, ALPHAS) for other in others] == [expected, expected]
+    assert held_out_loss(trained(seed + 1), source(), ALPHAS) != expected
+
+
+@given(st.floats(0, 1))
+def test_held_out_clips_are_seen_at_every_timestep_driven_by_another_person(share: float) -> None:
+    batches = list(source(share=share).held_out_batches())
+    assert [set(batch.timestep.tolist()) for batch in batches] == [{timestep} for timestep in HELD_OUT_TIMESTEPS]
+    setting = "own" if share == 1 else "cross"
+    for batch in batches:
+        assert batch.cues is not None
+        assert [item_of(latents) for latents in batch.latents] == list(range(ITEMS))
+        np.testing.assert_array_equal(batch.cues.pose, pool()[f"{setting}_pose"].astype(np.float32))
+    assert len({batch.noise.sum().item() for batch in batches}) == len(batches)
+
+
+@given(seeds)
+def test_following_the_held_out_loss_draws_no_random_number(seed: int) -> None:
+    model = trained(seed)
+    before = torch.get_rng_state()
+    held_out_loss(model, source(), ALPHAS)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in model.parameters())

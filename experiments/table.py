@@ -1,0 +1,155 @@
+"""`python -m experiments.table table=cues seeds=3`: run what is missing of a table, then say what follows from it.
+
+Runs and shared stages are found by fingerprint, so the same command goes on where an earlier one stopped. Imports
+nothing heavy until it is known that something is to be run or shown."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from directanimator.errors import UserError
+from directanimator.places import mlruns_root
+from experiments.command_line import run_main
+from experiments.record import RunDirectory, Status, commit_tags
+from experiments.table_plan import (
+    Plan,
+    PlannedRun,
+    cost_of,
+    is_finished,
+    make_plan,
+    render_plan,
+    render_tables,
+    render_usage,
+    states_of,
+)
+
+EXPERIMENT = "directanimator-tables"
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Exit status: 0, or 128 + the number of the signal that stopped a training.
+
+    Raises: UserError for bad input."""
+    if not tokens or "--help" in tokens:
+        print(render_usage())
+        return 0
+    if "--list" in tokens:
+        print(render_tables())
+        return 0
+    plan = make_plan(tokens)
+    print(render_plan(plan), flush=True)
+    return 0 if "--dry-run" in tokens else run_table(plan)
+
+
+def run_table(plan: Plan) -> int:
+    """Exit status; trains what is missing, writes the report and shows it. One driver at a time.
+
+    Raises: UserError if another process makes this table, or a run cannot be made."""
+    from experiments.stage import InterruptedTrainingError
+
+    record = RunDirectory(mlruns_root() / "tables" / plan.name)
+    with record.exclusive():
+        _claim(record, plan)
+        status: Status = "failed"
+        try:
+            trained = _run_missing(plan)
+            _report(plan, record, renew=trained > 0)
+            status = "finished"
+        except InterruptedTrainingError as stop:
+            status = "interrupted"
+            print(stop)
+            return 128 + stop.signal_number
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            record.update(status=status)
+        _sync(record)
+    return 0
+
+
+def _claim(record: RunDirectory, plan: Plan) -> None:
+    spec = {
+        "table": plan.table.name,
+        "preset": plan.preset,
+        "seeds": list(plan.seeds),
+        "edits": {edit.path: edit.new for edit in plan.edits},
+        "runs": {name: [plan.run(name, seed).stage("cross_id") for seed in plan.seeds] for name in plan.variants},
+    }
+    title = f"table {plan.table.name}, {plan.preset}, {len(plan.seeds)} seeds"
+    tags = {"title": title, "table": plan.table.name, "preset": plan.preset, **commit_tags()}
+    RunDirectory.claim(record.path.parent, record.path.name, spec=spec, tags=tags, experiment=EXPERIMENT)
+
+
+# ---------------------------------------------------------------- running
+
+
+def _run_missing(plan: Plan) -> int:
+    """How many runs were made.
+
+    Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
+    missing = [run for run in plan.runs if not is_finished(run)]
+    pace = _Pace(cost_of(plan, states_of(plan)).steps_left)
+    for number, run in enumerate(missing, start=1):
+        left = cost_of(plan, states_of(plan)).steps_left
+        _say(f"[{number}/{len(missing)}] {run.variant}, seed {run.seed}; {left:,} steps to train{pace.left(left)}")
+        _make(run, plan)
+    return len(missing)
+
+
+def _make(run: PlannedRun, plan: Plan) -> None:
+    from experiments.experiment import run_experiment
+
+    tags = {"preset": plan.preset, "ablation": run.variant, "table": plan.table.name}
+    try:
+        run_experiment(run.spec, tags)
+    except UserError as problem:
+        raise UserError(f"{run.variant}, seed {run.seed}: {problem}") from problem
+
+
+class _Pace:
+    """Tells how long what is left will take, once something is done."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._started = steps, time.monotonic()
+
+    def left(self, steps: int) -> str:
+        """`, about 12 min left`; empty before anything is done."""
+        done = self._steps - steps
+        if not done:
+            return ""
+        minutes = (time.monotonic() - self._started) / done * steps / 60
+        return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+# ---------------------------------------------------------------- showing
+
+
+def _report(plan: Plan, record: RunDirectory, renew: bool) -> None:
+    from experiments.table_page import write_page
+    from experiments.table_report import render_text, write_report
+    from experiments.table_result import read_table
+
+    result = read_table(plan)
+    write_report(result, record)
+    write_page(result, plan, record, renew)
+    print(f"\n{render_text(result)}")
+    print(f"report  {record.media}\npage    {record.media / 'table.html'}", flush=True)
+
+
+def _sync(record: RunDirectory) -> None:
+    """Nothing; the table's copy in MLflow is made, or a line says why not."""
+    from experiments.tracking import default_uri, sync
+
+    try:
+        sync(record.path, default_uri())
+    except UserError as problem:
+        print(f"warning: {problem}; the report is whole, and the same command sends it later", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)

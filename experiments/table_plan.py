@@ -1,0 +1,309 @@
+"""What a table is made of: its runs, the stages that they share, and what of it is there already.
+
+Imports nothing heavy, so that a dry run is quick."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ablations.ablation import Table
+from ablations.registry import TABLES
+from directanimator.errors import UserError
+from directanimator.places import runs_root
+from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
+from experiments.edit import Edit, describe, fields
+from experiments.presets import DEFAULT_PRESET, PRESETS
+from experiments.record import RunDirectory
+from experiments.spec import (
+    FINGERPRINT_DIGITS,
+    ExperimentSpec,
+    Stage,
+    fingerprint,
+    stage_fingerprint,
+    stage_leaves,
+    training_leaves,
+)
+
+BASELINE = DEFAULT_ABLATION
+KEYS = ("table", "seeds", "preset")
+OPTIONS = {
+    "--dry-run": "say for each run whether it exists, is shared or must be trained; run nothing",
+    "--list": "print the tables and their variants",
+    "--debug": "show the traceback of an error",
+    "--help": "print this text",
+}
+DEFAULT_SEEDS = 3
+MOST_SEEDS = 100
+STAGES: tuple[Stage, ...] = ("same_id", "cross_id")
+
+State = Literal["exists", "lent", "goes on", "to train"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One variant with one seed."""
+
+    variant: str
+    seed: int
+    resolved: Resolved
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """What is trained and evaluated."""
+        return self.resolved.spec
+
+    def stage(self, stage: Stage) -> str:
+        """Name of a stage's run directory; runs that share the stage share the name."""
+        return stage_name(self.spec, stage)
+
+
+@functools.cache
+def stage_name(spec: ExperimentSpec, stage: Stage) -> str:
+    """Name of a stage's run directory."""
+    return f"{stage}-{stage_fingerprint(spec, stage)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table's runs, by seed and then by variant, so that a whole comparison is there as early as can be."""
+
+    table: Table
+    preset: str
+    edits: tuple[Edit, ...]
+    """What the command line changes in every run."""
+    seeds: tuple[int, ...]
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The baseline, then the table's variants."""
+        return (BASELINE, *self.table.variants)
+
+    @property
+    def name(self) -> str:
+        """The table's name and 12 digits that name its runs, whatever their order."""
+        prints = sorted(fingerprint(run.spec) for run in self.runs)
+        return f"{self.table.name}-{hashlib.sha256(' '.join(prints).encode()).hexdigest()[:FINGERPRINT_DIGITS]}"
+
+    def run(self, variant: str, seed: int) -> PlannedRun:
+        """The run of a variant and a seed."""
+        return next(run for run in self.runs if (run.variant, run.seed) == (variant, seed))
+
+
+# ---------------------------------------------------------------- words to a plan
+
+
+def make_plan(tokens: Sequence[str]) -> Plan:
+    """The table asked for, every spec of it checked.
+
+    Raises: UserError for unknown names, illegal values, and edits that contradict a variant or make two of them one."""
+    _check_words(tokens)
+    request = parse(tokens, KEYS, tuple(OPTIONS))
+    if "table" not in request.words:
+        raise UserError(f"no table given: say table=NAME, known are {', '.join(TABLES)}")
+    if "seed" in request.edits:
+        raise UserError("a table counts its seeds from 0: give seeds=N, not seed=")
+    table = look_up("table", request.words["table"], TABLES)
+    preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
+    seeds = tuple(range(_number_of_seeds(request.words.get("seeds", str(DEFAULT_SEEDS)))))
+    kept = [token for token in tokens if token.partition("=")[0] in fields(ExperimentSpec)]
+    names = (BASELINE, *table.variants)
+    runs = [
+        PlannedRun(name, seed, resolve([f"preset={preset.name}", f"ablation={name}", f"seed={seed}", *kept]))
+        for seed in seeds
+        for name in names
+    ]
+    _check_all_differ(runs)
+    edits = describe(preset.spec, runs[0].spec, dict.fromkeys(request.edits, "command line"))
+    return Plan(table, preset.name, edits, seeds, tuple(runs))
+
+
+def _check_words(tokens: Sequence[str]) -> None:
+    for token in tokens:
+        if token.startswith("ablation="):
+            raise UserError("a table chooses its ablations itself; leave out ablation=, or use experiments.run")
+        for key, registry in (("table", TABLES), ("preset", PRESETS)):
+            if token in registry:
+                raise UserError(f"{token!r} is neither key=value nor an option; did you mean '{key}={token}'?")
+
+
+def _number_of_seeds(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_SEEDS:
+        raise UserError(f"seeds={text}: must be a whole number from 1 to {MOST_SEEDS}")
+    return int(text)
+
+
+def _check_all_differ(runs: Sequence[PlannedRun]) -> None:
+    """Variants that the command line has made the same would be compared with themselves."""
+    first: dict[str, str] = {}
+    for run in runs:
+        known = first.setdefault(fingerprint(run.spec), run.variant)
+        if known != run.variant:
+            raise UserError(f"with these edits {run.variant} is the same experiment as {known}; leave one out")
+
+
+# ---------------------------------------------------------------- what is there
+
+
+def stage_state(spec: ExperimentSpec, stage: Stage) -> State:
+    """How a stage stands on disk.
+
+    Raises: UserError if its directory holds something else than it is named for, or is damaged."""
+    run = RunDirectory(runs_root() / stage_name(spec, stage))
+    if run.record_file.exists():
+        run.record()
+        _check_is_of(run, spec, stage)
+    if run.is_trained:
+        return "exists"
+    if any(run.checkpoint.glob("*")):
+        return "goes on"
+    return "lent" if stage == "cross_id" and _has_donor(run, spec) else "to train"
+
+
+def _check_is_of(run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
+    if run.spec() != json.loads(json.dumps(stage_leaves(spec, stage))):
+        raise UserError(
+            f"{run.spec_file} is not the spec that {run.path.name} is named for: it was edited, or made by another "
+            "version; remove the directory, and the run is made anew"
+        )
+
+
+def _has_donor(run: RunDirectory, spec: ExperimentSpec) -> bool:
+    wanted = json.loads(json.dumps(training_leaves(stage_leaves(spec, "cross_id"))))
+    others = (RunDirectory(path) for path in sorted(run.path.parent.glob("cross_id-*")) if path != run.path)
+    return any(other.is_trained and training_leaves(other.spec()) == wanted for other in others)
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether both stages of a run are trained and evaluated.
+
+    Raises: UserError if a record is damaged or of something else."""
+    directories = [RunDirectory(runs_root() / run.stage(stage)) for stage in STAGES]
+    trained = all(stage_state(run.spec, stage) == "exists" for stage in STAGES)
+    return trained and all(one.record_file.exists() and one.evaluation_file.exists() for one in directories)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Stages and steps: of the table, of what is left to do, and of as many runs that share nothing."""
+
+    stages: int
+    stages_left: int
+    steps: int
+    steps_left: int
+    steps_separate: int
+
+
+def cost_of(plan: Plan, states: Mapping[str, State]) -> Cost:
+    """The cost, each stage counted once; a stage that goes on counts whole."""
+    steps = {run.stage(stage): _steps(run.spec, stage) for run in plan.runs for stage in STAGES}
+    left = [name for name in steps if states[name] in ("to train", "goes on")]
+    separate = sum(_steps(run.spec, stage) for run in plan.runs for stage in STAGES)
+    return Cost(len(steps), len(left), sum(steps.values()), sum(steps[name] for name in left), separate)
+
+
+def _steps(spec: ExperimentSpec, stage: Stage) -> int:
+    return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
+
+
+def states_of(plan: Plan) -> dict[str, State]:
+    """How every stage of the table stands, by the name of its run directory.
+
+    Raises: UserError if one is damaged."""
+    found: dict[str, State] = {}
+    for run in plan.runs:
+        for stage in STAGES:
+            name = run.stage(stage)
+            if name not in found:
+                found[name] = stage_state(run.spec, stage)
+    return found
+
+
+# ---------------------------------------------------------------- text for people
+
+
+def render_plan(plan: Plan) -> str:
+    """The table, what the command line changes, each run with the state of its stages, and the cost."""
+    states = states_of(plan)
+    lines = [
+        f"table   {plan.table.name}: {plan.table.question}",
+        f"preset  {plan.preset}",
+        *(f"edit    {edit}" for edit in plan.edits),
+        "",
+        *_run_lines(plan, states),
+        "",
+        *_cost_lines(plan, cost_of(plan, states)),
+    ]
+    return "\n".join(lines)
+
+
+def _run_lines(plan: Plan, states: Mapping[str, State]) -> list[str]:
+    width = max(map(len, plan.variants))
+    lines = [f"{'variant':<{width}}  seed  {'same-ID stage':<32}  cross-ID stage"]
+    owners: dict[str, str] = {}
+    for run in plan.runs:
+        cells = []
+        for stage in STAGES:
+            name = run.stage(stage)
+            owner = owners.setdefault(name, run.variant)
+            digits = name.rpartition("-")[2][:6]
+            shared = states[name] != "exists" and owner != run.variant
+            cells.append(f"{digits} {f'shared with {owner}' if shared else _WORDS[states[name]]}")
+        lines.append(f"{run.variant:<{width}}  {run.seed:>4}  {cells[0]:<32}  {cells[1]}")
+    return lines
+
+
+_WORDS: dict[State, str] = {
+    "exists": "exists",
+    "lent": "takes the weights of a run that differs in sampling alone",
+    "goes on": "interrupted, goes on",
+    "to train": "to train",
+}
+
+
+def _cost_lines(plan: Plan, cost: Cost) -> list[str]:
+    share = cost.steps / cost.steps_separate
+    finished = sum(is_finished(run) for run in plan.runs)
+    lines = [
+        f"{len(plan.runs)} runs, {finished} finished; {cost.stages} stages, {cost.stages_left} to train: "
+        f"{cost.steps_left:,} of {cost.steps:,} steps",
+        f"as separate runs {cost.steps_separate:,} steps: sharing stages leaves {share:.0%} of the training",
+    ]
+    if len(plan.seeds) == 1:
+        lines.append("seeds=1: no interval and no verdict, since one training says nothing of another; give seeds=3")
+    return lines
+
+
+def render_tables() -> str:
+    """Tables with their variants."""
+    width = max(map(len, TABLES))
+    blocks = []
+    for table in TABLES.values():
+        blocks.append(f"{table.name:<{width}}  {table.question}")
+        blocks.append(f"{'':<{width}}  {', '.join(table.variants)}" if table.name != "all" else f"{'':<{width}}  all")
+    return "\n".join(["tables, each against the full method", *(f"  {line}" for line in blocks)])
+
+
+def render_usage() -> str:
+    """How to call the command."""
+    rows = {
+        "python -m experiments.table --list": "the tables and their variants",
+        "python -m experiments.table table=cues --dry-run": "what exists, what is shared, what must be trained",
+        "python -m experiments.table table=cues seeds=3": "run what is missing, then say what follows",
+        "python -m experiments.table table=cues preset=smoke": "the whole way in a minute; numbers mean nothing",
+    }
+    width = max(map(len, rows))
+    return "\n".join(
+        [
+            "usage: python -m experiments.table table=NAME [seeds=N] [preset=NAME] [PATH=VALUE ...] [OPTION ...]",
+            "",
+            "try",
+            *(f"  {left:<{width}}  {right}" for left, right in rows.items()),
+            "",
+            "options",
+            *(f"  {name:<10}  {text}" for name, text in OPTIONS.items()),
+        ]
+    )
