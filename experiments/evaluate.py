@@ -18,6 +18,7 @@ from directanimator.cues.preview import cue_strip
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
+from directanimator.errors import UserError
 from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
 from directanimator.metrics.protocol import Protocol
 from directanimator.metrics.trivial import (
@@ -43,6 +44,8 @@ NOISE_SEED = 20260605
 BATCH = 16
 NUM_SHEET_ROWS = 10
 NUM_VIDEOS = 6
+
+_AGAIN = "remove it, and the run is evaluated again"
 
 Scores = list[dict[str, float]]
 
@@ -154,8 +157,15 @@ def evaluate(model: CueFusionTransformer, codec: VideoCodec, spec: ExperimentSpe
 
 
 def read_evaluation(run: RunDirectory) -> dict[str, object]:
-    """The run's evaluation as it was written."""
-    found: dict[str, object] = json.loads(run.evaluation_file.read_bytes())
+    """The run's evaluation as it was written.
+
+    Raises: UserError if it is missing or damaged."""
+    try:
+        found = json.loads(run.evaluation_file.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{run.evaluation_file} cannot be read ({problem}); {_AGAIN}") from problem
+    if not isinstance(found, dict):
+        raise UserError(f"{run.evaluation_file} does not hold an evaluation; {_AGAIN}")
     return found
 
 

@@ -3,12 +3,13 @@
 Runs and shared stages are found by fingerprint, so the same command goes on where an earlier one stopped. Imports
 nothing heavy until it is known that something is to be run or shown."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 from directanimator.errors import UserError
-from directanimator.places import mlruns_root
+from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
 from experiments.record import RunDirectory, Status, commit_tags
 from experiments.table_plan import (
@@ -36,6 +37,8 @@ def main(tokens: Sequence[str]) -> int:
     if "--list" in tokens:
         print(render_tables())
         return 0
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("a table is driven by one process; start experiments.run under a launcher instead")
     plan = make_plan(tokens)
     print(render_plan(plan), flush=True)
     return 0 if "--dry-run" in tokens else run_table(plan)
@@ -88,7 +91,13 @@ def _run_missing(plan: Plan) -> int:
     """How many runs were made.
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
-    missing = [run for run in plan.runs if not is_finished(run)]
+    from experiments.evaluate import is_evaluated
+
+    missing = [
+        run
+        for run in plan.runs
+        if not is_finished(run) or not is_evaluated(RunDirectory(runs_root() / run.stage("cross_id")), run.spec)
+    ]
     pace = _Pace(cost_of(plan, states_of(plan)).steps_left)
     for number, run in enumerate(missing, start=1):
         left = cost_of(plan, states_of(plan)).steps_left

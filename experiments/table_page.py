@@ -161,7 +161,7 @@ def metric_plots(result: TableResult, subset: str) -> str:
             axes.set_title(column.partition("/")[2], fontsize=9.5)
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
-            axes.locator_params(axis="x", nbins=3)
+            axes.locator_params(axis="x", nbins=2, symmetric=True)
         panels[0].set(yticks=range(len(names)), ylim=(-0.6, len(names) - 0.4))
         panels[0].set_yticklabels(list(reversed(names)))
         return _svg(figure)
@@ -197,10 +197,11 @@ def curve_plots(result: TableResult) -> str:
             _draw_curves(axes, result.curves[BASELINE], FAINT)
             _draw_curves(axes, result.curves[name], MARK)
             axes.set_title(name, fontsize=9.5, color=MARK)
-            axes.set_yscale("log")
-            axes.minorticks_off()
+            axes.locator_params(axis="both", nbins=4)
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
+        for axes in grid.flat[max(0, len(names) - CURVES_A_ROW) : len(names)]:
+            axes.tick_params(axis="x", labelbottom=True)
         figure.supxlabel("optimizer steps of the cross-ID stage", fontsize=9.5)
         figure.supylabel("held-out loss", fontsize=9.5)
         return _svg(figure)

@@ -28,7 +28,7 @@ from experiments.spec import (
 )
 
 BASELINE = DEFAULT_ABLATION
-KEYS = ("table", "seeds", "preset")
+KEYS = ("table", "variants", "seeds", "preset")
 OPTIONS = {
     "--dry-run": "say for each run whether it exists, is shared or must be trained; run nothing",
     "--list": "print the tables and their variants",
@@ -106,7 +106,7 @@ def make_plan(tokens: Sequence[str]) -> Plan:
         raise UserError(f"no table given: say table=NAME, known are {', '.join(TABLES)}")
     if "seed" in request.edits:
         raise UserError("a table counts its seeds from 0: give seeds=N, not seed=")
-    table = look_up("table", request.words["table"], TABLES)
+    table = _chosen(look_up("table", request.words["table"], TABLES), request.words.get("variants"))
     preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
     seeds = tuple(range(_number_of_seeds(request.words.get("seeds", str(DEFAULT_SEEDS)))))
     kept = [token for token in tokens if token.partition("=")[0] in fields(ExperimentSpec)]
@@ -119,6 +119,20 @@ def make_plan(tokens: Sequence[str]) -> Plan:
     _check_all_differ(runs)
     edits = describe(preset.spec, runs[0].spec, dict.fromkeys(request.edits, "command line"))
     return Plan(table, preset.name, edits, seeds, tuple(runs))
+
+
+def _chosen(table: Table, text: str | None) -> Table:
+    """The table with only the variants that `text` names, in the table's order.
+
+    Raises: UserError for a variant that the table does not have."""
+    if text is None:
+        return table
+    names = text.split(",")
+    for name in names:
+        look_up(f"variant of table {table.name}", name, dict.fromkeys(table.variants))
+    kept = tuple(name for name in table.variants if name in names)
+    pairs = tuple(pair for pair in table.convergence if set(pair) <= {BASELINE, *kept})
+    return Table(table.name, table.question, kept, pairs)
 
 
 def _check_words(tokens: Sequence[str]) -> None:
@@ -298,7 +312,7 @@ def render_usage() -> str:
     width = max(map(len, rows))
     return "\n".join(
         [
-            "usage: python -m experiments.table table=NAME [seeds=N] [preset=NAME] [PATH=VALUE ...] [OPTION ...]",
+            "usage: python -m experiments.table table=NAME [variants=A,B] [seeds=N] [preset=NAME] [PATH=VALUE ...]",
             "",
             "try",
             *(f"  {left:<{width}}  {right}" for left, right in rows.items()),

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ RULE = (
 ONE_SEED = "One seed: no interval and no verdict, since one training says nothing of another. Give seeds=3 or more."
 NOT_MEASURED = "not measured"
 NOTHING = "-"
+TERMINAL_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def render_text(result: TableResult) -> str:
     published = published_grid(result)
     shown = [verdict_grid(result), convergence_grid(result), published]
     blocks = [_text(grid) for grid in shown if grid is not None]
-    blocks.insert(1, "\n".join([*facts(result), shared_work(result), *RULE[1:]]))
+    notes = [*facts(result), shared_work(result), *RULE[1:]]
+    blocks.insert(1, "\n".join(textwrap.fill(note, TERMINAL_WIDTH, subsequent_indent="  ") for note in notes))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -89,12 +89,12 @@ def _directory(name: str) -> RunDirectory:
 
 
 def _scores(variant: str, seed: int, run: RunDirectory) -> tuple[Protocol, Columns]:
+    evaluation = read_evaluation(run)
     try:
-        return scores_by_clip(f"{variant}, seed {seed}", read_evaluation(run))
-    except (OSError, ValueError) as problem:  # UserError is a ValueError, as is what json raises
-        reason = " ".join(str(problem).split())
+        return scores_by_clip(f"{variant}, seed {seed}", evaluation)
+    except UserError as problem:
         raise UserError(
-            f"{run.evaluation_file} cannot be used ({reason}); remove it, and the run is evaluated again"
+            f"{run.evaluation_file} cannot be used ({problem}); remove it, and the run is evaluated again"
         ) from problem
 
 
