@@ -19,7 +19,7 @@ from ablations.registry import ABLATIONS
 from directanimator.atomic import atomic_write
 from experiments.convergence import Curve
 from experiments.record import RunDirectory
-from experiments.statistics import Verdict, interval
+from experiments.statistics import ERROR, Verdict, interval
 from experiments.table_plan import BASELINE, Plan
 from experiments.table_report import (
     RULE,
@@ -107,34 +107,34 @@ def forest_plot(result: TableResult) -> str:
 
 
 def _reach(result: TableResult, names: Sequence[str]) -> float:
-    ends = [abs(end) for name in names for end in _in_units(result, name) if not math.isnan(end)]
-    return min(MOST_SHOWN, max([2.0, *(1.1 * end for end in ends)]))
+    judged = [(result.judgements[name], abs(_scale(name))) for name in names]
+    ends = [scale * abs(end) for one, scale in judged for end in (one.low, one.effect.difference, one.high)]
+    return min(MOST_SHOWN, max([2.0, *(1.1 * end for end in ends if not math.isnan(end))]))
 
 
-def _in_units(result: TableResult, name: str) -> tuple[float, float, float]:
-    """Lower end, difference, upper end, positive where expected."""
-    judged, expects = result.judgements[name], ABLATIONS[name].expects
+def _scale(name: str) -> float:
+    """What a difference is multiplied with: 1 is then the smallest that counts, in the expected direction."""
+    expects = ABLATIONS[name].expects
     assert expects is not None  # it would not have been judged
-    sign = 1 if expects.direction == "higher" else -1
-    low, high = sorted((sign * judged.low / expects.at_least, sign * judged.high / expects.at_least))
-    return low, sign * judged.effect.difference / expects.at_least, high
+    return (1 if expects.direction == "higher" else -1) / expects.at_least
 
 
 def _forest_row(axes: Axes, result: TableResult, name: str, y: int, reach: float) -> None:
-    low, middle, high = _in_units(result, name)
-    color = COLORS[result.judgements[name].verdict]
-    if not math.isnan(low):
-        axes.plot([max(low, -reach), min(high, reach)], [y, y], color=color, linewidth=2.2, solid_capstyle="butt")
-        for end, beyond, marker in ((-reach, low < -reach, "<"), (reach, high > reach, ">")):
-            if beyond:
-                axes.plot(end, y, marker, color=color, markersize=6, clip_on=False)
-    if abs(middle) <= reach:
-        axes.plot(middle, y, "o", color=color, markersize=6.5, markeredgecolor="white", zorder=3)
-    judged = result.judgements[name]
-    sign = middle / judged.effect.difference if judged.effect.difference else 0.0
-    for value in judged.effect.by_seed:
-        if abs(value * sign) <= reach:
-            axes.plot(value * sign, y + 0.24, "|", color=color, markersize=5, alpha=0.8)
+    judged, scale = result.judgements[name], _scale(name)
+    color, effect = COLORS[judged.verdict], judged.effect
+    strictest = interval(effect, 1 - 2 * ERROR / len(result.judgements))
+    for ends, width in ((strictest, 0.9), ((judged.low, judged.high), 2.6)):
+        low, high = sorted(scale * end for end in ends)
+        if not math.isnan(low):
+            axes.plot([max(low, -reach), min(high, reach)], [y, y], color=color, linewidth=width, solid_capstyle="butt")
+            for end, beyond, marker in ((-reach, low < -reach, "<"), (reach, high > reach, ">")):
+                if beyond:
+                    axes.plot(end, y, marker, color=color, markersize=2 + 2 * width, clip_on=False)
+    if abs(scale * effect.difference) <= reach:
+        axes.plot(scale * effect.difference, y, "o", color=color, markersize=6.5, markeredgecolor="white", zorder=3)
+    for value in effect.by_seed:
+        if abs(scale * value) <= reach:
+            axes.plot(scale * value, y + 0.24, "|", color=color, markersize=5, alpha=0.8)
 
 
 def _forest_note(result: TableResult, name: str) -> str:
@@ -151,7 +151,7 @@ def metric_plots(result: TableResult, subset: str) -> str:
         return ""
     names = list(result.plan.table.variants)
     with rc_context(PLOT_STYLE):
-        size = (1.5 + 1.45 * len(columns), 0.7 + 0.26 * len(names))
+        size = (1.7 + 1.5 * len(columns), 0.7 + 0.26 * len(names))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, column in zip(panels, columns, strict=True):
@@ -160,8 +160,9 @@ def metric_plots(result: TableResult, subset: str) -> str:
                 _metric_row(axes, result, name, column, row)
             axes.set_title(column.partition("/")[2], fontsize=9.5)
             axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="x", labelsize=8)
             axes.spines["left"].set_visible(False)
-            axes.locator_params(axis="x", nbins=2, symmetric=True)
+            axes.locator_params(axis="x", nbins=2)
         panels[0].set(yticks=range(len(names)), ylim=(-0.6, len(names) - 0.4))
         panels[0].set_yticklabels(list(reversed(names)))
         return _svg(figure)
@@ -282,8 +283,9 @@ def render_page(result: TableResult, forest: str, sheet_png: bytes) -> str:
 
 _FOREST_NOTE = (
     "Every variant on the metric that its question names, beside the full method on the same seeds and clips. Dot: "
-    "difference; bar: 90 % interval over seeds, uncorrected; ticks: single seeds. Right of the dashed line the effect "
-    "is as large as what counts; arrows leave the plot. Colors are verdicts, which are corrected for their number."
+    "difference; thick bar: 90 % interval over seeds; thin: the same, corrected for the number of variants; ticks: "
+    "single seeds. Right of the dashed line the effect is as large as what counts; arrows leave the plot. Colors are "
+    "verdicts."
 )
 _SHEET_NOTE = (
     "First seed. Cross-driven where there are such clips. Every variant starts from the same noise, so what differs "
@@ -334,7 +336,7 @@ def _curves_and_convergence(result: TableResult) -> list[str]:
     if not curves:
         return []
     return [
-        "<h2>Convergence</h2>",
+        "<h2>Held-out loss during cross-ID training</h2>",
         _table(convergence) if convergence else "",
         _figure(curves, _CURVE_NOTE),
     ]

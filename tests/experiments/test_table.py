@@ -32,7 +32,7 @@ from experiments.table_report import (
 from experiments.table_result import TableResult, read_table
 from tests.experiments.table_runs import evaluation_of, finish, noise, plan_of
 
-ANY_PLACE = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY_PLACE = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
