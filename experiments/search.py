@@ -201,6 +201,9 @@ class Search:
             return
         try:
             yield claim.trial
+        except (RuntimeError, MemoryError):  # its own fault, as far as anyone can tell
+            claim.drop()
+            raise
         except BaseException:
             claim.leave()
             raise

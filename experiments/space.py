@@ -126,7 +126,8 @@ def checked(sweep: Sweep, spec: ExperimentSpec) -> Sweep:
     _refuse([*_path_faults(sweep), *_goal_faults(sweep, spec)])
     bounded = sweep.model_copy(update={"space": _bounded(sweep.space, spec)})
     _refuse([fault for path, domain in bounded.space.items() for fault in _domain_faults(path, domain)])
-    _refuse(list(_pruner_faults(bounded)))
+    _refuse([*_unread_faults(bounded, spec), *_pruner_faults(bounded)])
+    edit(spec, {"seed": spec.seed + sweep.seeds - 1})
     for corner in _corners(bounded.space):
         edit(spec, corner)
     return bounded
@@ -229,6 +230,15 @@ def _step_faults(path: str, domain: Range, step: Number) -> Iterator[str]:
 
 def _spelled(domain: Range) -> str:
     return f"low={domain.low} high={domain.high}"
+
+
+def _unread_faults(sweep: Sweep, spec: ExperimentSpec) -> Iterator[str]:
+    """Searching what a switched-off part would read finds nothing."""
+    values = leaves(spec)
+    for path in sweep.space:
+        switch = f"{path.rpartition('.')[0]}.enabled"
+        if path != switch and switch not in sweep.space and values.get(switch) is False:
+            yield f"{switch}=false: nothing reads {path}"
 
 
 def _pruner_faults(sweep: Sweep) -> Iterator[str]:
