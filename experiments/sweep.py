@@ -4,6 +4,7 @@ The same command goes on with the study where it was left; a trial whose worker 
 one. Imports nothing heavy until it is known that something is to be run."""
 
 import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -263,7 +264,7 @@ def measured(run: RunDirectory, metrics: Sequence[str]) -> dict[str, float]:
 def training_seconds(records: Sequence[MetricRecord]) -> float:
     """Steps times the median seconds between two: what training costs, blind to interruptions; 0 for less than two."""
     times = [record.time for record in records]
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     return len(records) * statistics.median(gaps) if gaps else 0.0
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from experiments.command_line import Resolved
 from experiments.edit import format_value
-from experiments.space import Choice, Domain, Sweep, ends
+from experiments.space import Choice, Domain, Sweep
 from experiments.spec import fingerprint
 from experiments.sweeps import SWEEPS
 from experiments.tracking import public_uri

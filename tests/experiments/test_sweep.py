@@ -1,5 +1,6 @@
 """The sweep command: what it asks for is what is searched, and each trial is an ordinary run."""
 
+import contextlib
 import json
 import math
 import subprocess
@@ -166,10 +167,8 @@ def test_what_stops_a_trial_from_outside_leaves_it_for_the_next_call(runs: Runs,
             raise kind
 
     runs.before = stop
-    try:
+    with contextlib.suppress(KeyboardInterrupt, UserError):
         assert main([*WORDS, "trials=3"]) == 128 + 15
-    except (KeyboardInterrupt, UserError):
-        pass
     assert states(*WORDS) == ["complete", "running"]
     assert main([*WORDS, "trials=3"]) == 0
     assert states(*WORDS) == ["complete"] * 3
