@@ -54,6 +54,8 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     """The run directory of a stage."""
     print_of_stage = stage_fingerprint(spec, stage)
     who = "same-ID teacher" if stage == "same_id" else tags["ablation"]
+    if "trial" in tags:
+        who = f"{tags['study']} trial {tags['trial']}, {who}"
     known = {
         TITLE_TAG: f"{who}, seed {spec.seed}, {print_of_stage[:6]}",
         "stage": stage,

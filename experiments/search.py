@@ -424,6 +424,19 @@ def _check_journal(journal: Path) -> None:
             raise UserError(f"{journal} is no journal of Optuna")
 
 
+def serve_dashboard(address: str, place: Path, host: str, port: int) -> None:
+    """Nothing; serves the dashboard of all studies at an address, with the artifacts in `place`, until killed.
+
+    Raises: UserError if the storage cannot be used."""
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna_dashboard import run_server
+
+    artifacts = place / "artifacts"
+    with explained(artifacts):
+        artifacts.mkdir(parents=True, exist_ok=True)
+    run_server(open_storage(address), host, port, FileSystemArtifactStore(str(artifacts)))
+
+
 @contextlib.contextmanager
 def _storage_explained(address: str) -> Iterator[None]:
     """A block in which what goes wrong with the storage becomes one line without password, and Optuna is quiet."""

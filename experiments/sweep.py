@@ -86,7 +86,7 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     search = open_search(plan)  # makes the storage before workers meet there
     status = work(plan) if plan.workers == 1 else _work_together(plan, tokens)
-    print(render_results(search.results(), search.best(), plan.sweep), flush=True)
+    print(render_results(plan.study, search.results(), search.best(), plan.sweep), flush=True)
     return status
 
 
