@@ -56,6 +56,8 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     who = "same-ID teacher" if stage == "same_id" else tags["ablation"]
     if "trial" in tags:
         who = f"{tags['study']} trial {tags['trial']}, {who}"
+    if "reproduction_of" in tags:
+        who = f"reproduction, {who}"
     known = {
         TITLE_TAG: f"{who}, seed {spec.seed}, {print_of_stage[:6]}",
         "stage": stage,
@@ -116,7 +118,7 @@ def run_stage(
         raise
     finally:
         if accelerator.is_main_process:
-            run.update(status=status)
+            run.finish() if status == "finished" else run.update(status=status)
         tracker.finish()
     accelerator.wait_for_everyone()
     return model

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -104,6 +105,10 @@ class MirrorState(FrozenSpec):
 
 TITLE_TAG = "title"
 """The tag under which people find the run in a list."""
+
+
+SEAL_TAG = "seal"
+"""The tag that holds a digest of what a finished run says."""
 
 
 class Record(FrozenSpec):
@@ -245,6 +250,21 @@ class RunDirectory:
             )
             self._write(new)
         return new
+
+    def finish(self) -> Record:
+        """The record of the run, finished and sealed: a later edit of its spec, measurements or evaluation shows."""
+        return self.update(status="finished", tags={SEAL_TAG: self._digest()})
+
+    def was_edited(self) -> bool | None:
+        """Whether anything that the seal covers has changed since the run finished; None if it has no seal."""
+        seal = self.record().tags.get(SEAL_TAG)
+        return None if seal is None else seal != self._digest()
+
+    def _digest(self) -> str:
+        told = hashlib.sha256()
+        for file in (self.spec_file, self.evaluation_file, self.metrics.path):
+            told.update(hashlib.sha256(file.read_bytes() if file.exists() else b"").digest())
+        return told.hexdigest()[:16]
 
     @contextlib.contextmanager
     def exclusive(self, *, wait: bool = False) -> Iterator[None]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.conftest import Workplace
+from tests.integration.conftest import Swept, Workplace
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,18 +21,10 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is missing: apt-get install chromium"),
 ]
 START_S = 120
-WORDS = ("sweep=same2x", "preset=smoke", "pruner=none", "trials=2")
 
 
 @pytest.fixture(scope="module")
-def swept(finished: Workplace) -> Workplace:
-    done = finished.call("-m", "experiments.sweep", *WORDS)
-    assert done.returncode == 0, done.stderr
-    return finished
-
-
-@pytest.fixture(scope="module")
-def addresses(swept: Workplace) -> Iterator[tuple[str, str]]:
+def addresses(swept: Swept) -> Iterator[tuple[str, str]]:
     """MLflow's and the dashboard's, both answering."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.ui"], env=swept.environment(), stdout=subprocess.PIPE, text=True
@@ -64,16 +56,15 @@ def dom(tmp_path: Path) -> Callable[[str, str], str]:
     return of
 
 
-def trial_runs(place: Workplace) -> list[Path]:
+def two_trials(place: Workplace) -> list[Path]:
     records = [run for run in place.students() if "study" in json.loads((run / "record.json").read_text())["tags"]]
-    assert len(records) == 2
-    return records
+    return records[:2]
 
 
 def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
-    swept: Workplace, addresses: tuple[str, str], dom: Callable[[str, str], str]
+    swept: Swept, addresses: tuple[str, str], dom: Callable[[str, str], str]
 ) -> None:
-    runs = trial_runs(swept)
+    runs = two_trials(swept)
     records = [json.loads((run / "record.json").read_text()) for run in runs]
     ids = json.dumps([next(iter(record["mirrors"].values()))["run_id"] for record in records])
     page = dom(f"{addresses[0]}/#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps(['1']))}", "train/loss")
