@@ -151,7 +151,7 @@ class Claim:
 
     trial: Trial
     _lock: contextlib.ExitStack
-    _leave: "contextlib.ExitStack"
+    _leave: contextlib.ExitStack
 
     def leave(self) -> None:
         """Nothing; an unfinished trial waits for whoever asks next, and this is not counted as a death."""
@@ -288,10 +288,14 @@ class Search:
         return self._claim(trial, stack)
 
     def _claim(self, trial: optuna.Trial, stack: contextlib.ExitStack) -> Claim:
-        trial.set_user_attr("place", self._place)
         leave = contextlib.ExitStack()
         leave.callback(self._note_left, trial)
-        return Claim(Trial(self.study, trial, self._sweep, self._artifacts, self._address), stack, leave)
+        try:
+            trial.set_user_attr("place", self._place)
+            return Claim(Trial(self.study, trial, self._sweep, self._artifacts, self._address), stack, leave)
+        except BaseException:
+            stack.close()
+            raise
 
     def _note_left(self, trial: optuna.Trial) -> None:
         with _storage_explained(self._address):

@@ -81,6 +81,8 @@ def main(tokens: Sequence[str]) -> int:
         print(render_sweeps())
         return 0
     plan = plan_of(tokens)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("a sweep is started once, not by torchrun: each process would draw trials of its own")
     print(render_plan(plan.study, plan.sweep, plan.resolved, plan.trials, plan.storage), flush=True)
     if "--dry-run" in plan.resolved.options:
         return 0

@@ -1,5 +1,6 @@
 """Several workers on one study: every trial once, whoever dies; the same draws as if nobody had."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -363,6 +364,21 @@ def test_an_unknown_kind_of_storage_is_refused(place: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_line(place: Path) -> None:
     (place / "file").write_text("")
     assert "cannot write" in refusal(str(place / "file" / "journal.log"), place)
+
+
+def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    searcher = worker(place)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            searcher.claim(3)
+    assert finish(worker(place), 3) == 3
+    assert [result.state for result in worker(place).results()] == ["complete"] * 3
 
 
 def test_a_locked_journal_is_one_line_after_a_while(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
