@@ -257,22 +257,23 @@ def _needs_quotes(text: str) -> bool:
 
 def parse_value(text: str, annotation: Any) -> Leaf:
     """The value that the text spells for a field of this type; whether it is legal is for the spec to say."""
-    kinds = list(_kinds(annotation))
-    if NoneType in kinds and text.lower() in ("none", "null"):
+    options = list(kinds(annotation))
+    if NoneType in options and text.lower() in ("none", "null"):
         return None
-    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+    items = [get_args(kind)[0] for kind in options if get_origin(kind) is tuple]
     if items:
         return tuple(parse_value(part, items[0]) for part in text.split(",")) if text else ()
-    if any(kind is str or get_origin(kind) is Literal for kind in kinds):
+    if any(kind is str or get_origin(kind) is Literal for kind in options):
         return _unquoted(text)
-    return _number_or_word(text, as_float=float in kinds)
+    return _number_or_word(text, as_float=float in options)
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a field of this annotation may hold, without their limits."""
     plain, _ = _unwrapped(annotation)
     if _is_union(plain):
         for option in get_args(plain):
-            yield from _kinds(option)
+            yield from kinds(option)
     else:
         yield plain
 

@@ -19,7 +19,15 @@ from experiments.evaluate import evaluate, is_evaluated
 from experiments.pools import held_out_pool, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
-from experiments.stage import InterruptedTrainingError, StageJob, adopt_model, train_stage, trained_model
+from experiments.stage import (
+    StageJob,
+    StoppedTrainingError,
+    Watch,
+    adopt_model,
+    train_stage,
+    trained_model,
+    unwatched,
+)
 from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
 
 EXPERIMENT = "directanimator"
@@ -46,6 +54,10 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     """The run directory of a stage."""
     print_of_stage = stage_fingerprint(spec, stage)
     who = "same-ID teacher" if stage == "same_id" else tags["ablation"]
+    if "trial" in tags:
+        who = f"{tags['study']} trial {tags['trial']}, {who}"
+    if "reproduction_of" in tags:
+        who = f"reproduction, {who}"
     known = {
         TITLE_TAG: f"{who}, seed {spec.seed}, {print_of_stage[:6]}",
         "stage": stage,
@@ -91,7 +103,7 @@ def run_stage(
 ) -> CueFusionTransformer:
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
-    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with the run's status set."""
+    Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with the run's status set."""
     status: Status = "failed"
     tracker.start(run)
     try:
@@ -101,12 +113,12 @@ def run_stage(
         if accelerator.is_main_process and not is_evaluated(run, job.spec):
             evaluate(model, codec, job.spec, run)
         status = "finished"
-    except (InterruptedTrainingError, KeyboardInterrupt):
+    except (StoppedTrainingError, KeyboardInterrupt):
         status = "interrupted"
         raise
     finally:
         if accelerator.is_main_process:
-            run.update(status=status)
+            run.finish() if status == "finished" else run.update(status=status)
         tracker.finish()
     accelerator.wait_for_everyone()
     return model
@@ -118,19 +130,27 @@ def is_trained(run: RunDirectory) -> bool:
 
 
 def run_experiment(
-    spec: ExperimentSpec, tags: dict[str, str], address: str | None = None, adopt: bool = True
+    spec: ExperimentSpec,
+    tags: dict[str, str],
+    address: str | None = None,
+    adopt: bool = True,
+    *,
+    watch: Watch = unwatched,
+    wait: bool = False,
 ) -> RunDirectory:
     """The finished cross-ID run of the spec; its same-ID teacher is trained first if no variant has done so.
 
     With `adopt`, weights are taken from a finished run that differs only in sampling and evaluation, if there is one.
+    `watch` sees the steps of the cross-ID stage. Of processes that need the same teacher one trains it, and the others
+    wait; with `wait`, also for another one that is at the same run.
 
-    Raises: UserError for what cannot be met; InterruptedTrainingError after SIGINT or SIGTERM."""
+    Raises: UserError for what cannot be met; StoppedTrainingError after SIGINT or SIGTERM, or when given up."""
     accelerator = launch(spec)
     codec = load_codec()
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
         teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
-    with teacher_run.exclusive() if accelerator.is_main_process else nullcontext():
+    with teacher_run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
         job = StageJob(spec, "same_id", pool, teacher=None)
         teacher = run_stage(job, teacher_run, accelerator, tracker_for(accelerator, address), codec)
     lineage = {
@@ -140,10 +160,10 @@ def run_experiment(
     }
     with accelerator.main_process_first():
         run = claim_stage(spec, "cross_id", {**tags, **lineage})
-    with run.exclusive() if accelerator.is_main_process else nullcontext():
+    with run.exclusive(wait=wait) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", pool, teacher, held_out)
+        job = StageJob(spec, "cross_id", pool, teacher, held_out, watch)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
     return run

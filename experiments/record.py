@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import functools
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -105,6 +107,10 @@ TITLE_TAG = "title"
 """The tag under which people find the run in a list."""
 
 
+SEAL_TAG = "seal"
+"""The tag that holds a digest of what a finished run says."""
+
+
 class Record(FrozenSpec):
     """What is known of a run beside its spec and its measurements."""
 
@@ -136,23 +142,8 @@ class RunDirectory:
         if not _RUN_NAME.fullmatch(name):
             raise UserError(f"run name {name!r} is not legal; use letters, digits and any of . , = + - _")
         run = cls(runs.absolute() / name)
-        if not run.record_file.exists():
-            write_json(run.spec_file, dict(spec))
-            atomic_write(run.environment_file, environment().encode())
-            run._write(
-                Record(
-                    id=uuid.uuid4().hex,
-                    name=name,
-                    experiment=experiment,
-                    status="running",
-                    created=time.time(),
-                    tags=dict(tags),
-                )
-            )
-            return run
-        if run.spec() != json.loads(json.dumps(dict(spec))):
-            raise UserError(f"{run.path} holds a run of another spec; choose another name or remove it")
-        run.update(status="running", tags=tags)
+        with locked(run.path / ".claim.lock"):
+            run._claim(name, spec, tags, experiment)
         return run
 
     @classmethod
@@ -265,13 +256,47 @@ class RunDirectory:
             self._write(new)
         return new
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """A block in which no other process can train into this directory.
+    def finish(self) -> Record:
+        """The record of the run, finished and sealed: a later edit of its spec, measurements or evaluation shows."""
+        return self.update(status="finished", tags={SEAL_TAG: self._digest()})
 
-        Raises: UserError if another one does."""
-        with locked(self.path / ".run.lock", wait=False):
+    def was_edited(self) -> bool | None:
+        """Whether anything that the seal covers has changed since the run finished; None if it has no seal."""
+        seal = self.record().tags.get(SEAL_TAG)
+        return None if seal is None else seal != self._digest()
+
+    def _digest(self) -> str:
+        told = hashlib.sha256()
+        for file in (self.spec_file, self.evaluation_file, self.metrics.path):
+            told.update(hashlib.sha256(file.read_bytes() if file.exists() else b"").digest())
+        return told.hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def exclusive(self, *, wait: bool = False) -> Iterator[None]:
+        """A block in which no other process can train into this directory; with `wait`, once none does.
+
+        Raises: UserError if another one does, unless `wait`."""
+        with locked(self.path / ".run.lock", wait=wait):
             yield
+
+    def _claim(self, name: str, spec: Mapping[str, object], tags: Mapping[str, str], experiment: str) -> None:
+        if not self.record_file.exists():
+            write_json(self.spec_file, dict(spec))
+            atomic_write(self.environment_file, environment().encode())
+            self._write(
+                Record(
+                    id=uuid.uuid4().hex,
+                    name=name,
+                    experiment=experiment,
+                    status="running",
+                    created=time.time(),
+                    tags=dict(tags),
+                )
+            )
+            return
+        if self.spec() != json.loads(json.dumps(dict(spec))):
+            raise UserError(f"{self.path} holds a run of another spec; choose another name or remove it")
+        self.update(status="running", tags=tags)
 
     def _write(self, record: Record) -> None:
         write_json(self.record_file, record.model_dump(mode="json"))
@@ -300,6 +325,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a forked worker holds a copy of the file
 
 
+@functools.cache
 def environment() -> str:
     """Python's version, then `name==version` of every installed package, sorted, a line each."""
     packages = {

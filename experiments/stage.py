@@ -5,7 +5,7 @@ Periodic work is hooks around the library's generator of steps. The same call af
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,20 @@ HELD_OUT_POINTS = 24
 """Points of the curve of the held-out loss."""
 
 
-class InterruptedTrainingError(Exception):
-    """A signal asked the training to stop; its checkpoint is written."""
+Watch = Callable[[RunDirectory, int], bool]
+"""Told of every logged step; whether the training should be given up."""
+
+
+class StoppedTrainingError(Exception):
+    """The training ended before its last step; its checkpoint is written."""
+
+
+class AbandonedTrainingError(StoppedTrainingError):
+    """Whoever watched the training gave it up."""
+
+
+class InterruptedTrainingError(StoppedTrainingError):
+    """A signal asked the training to stop."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}; the same command goes on")
@@ -73,6 +85,11 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def unwatched(_run: RunDirectory, _step: int) -> bool:
+    """False: the training goes on to its last step."""
+    return False
+
+
 def steps_of(spec: ExperimentSpec, stage: Stage) -> int:
     """Optimizer steps of a stage."""
     return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
@@ -89,6 +106,7 @@ class StageJob:
     """The frozen same-ID model; None in the same-ID stage."""
     held_out: Mapping[str, np.ndarray] | None = None
     """Clips that are not trained on, whose loss is followed; None where nobody asks."""
+    watch: Watch = unwatched
 
     @property
     def fingerprint(self) -> str:
@@ -144,7 +162,7 @@ class StageJob:
 def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
     """Nothing; afterwards `run.model` holds the averaged weights of the whole stage.
 
-    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
+    Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with a checkpoint written."""
     model = job.model()
     state = new_state(model, job.spec.optim)
     checkpoint = run.checkpoint / CHECKPOINT
@@ -162,7 +180,7 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
 def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
     """Nothing; does the steps that are left, with log, checkpoints and progress, all on the main process alone.
 
-    Raises: InterruptedTrainingError after SIGINT or SIGTERM, with a checkpoint written."""
+    Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with a checkpoint written."""
     batches, optim = job.batches(accelerator), job.spec.optim
     results = train(state, batches.batch_at, job.objective(), job.steps, optim, accelerator)
     if not accelerator.is_main_process:
@@ -178,6 +196,9 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
             if request.signal_number is not None:
                 saver.save()
                 raise InterruptedTrainingError(request.signal_number)
+            if job.watch(run, result.step):
+                saver.save()
+                raise AbandonedTrainingError(f"given up after step {result.step} of {job.steps}")
             saver.save_now_and_then()
     saver.save()
 

@@ -1,32 +1,65 @@
-"""`python -m experiments.ui [port=5000]`: every run so far, in the browser, for this machine only."""
+"""`python -m experiments.ui [port=5000] [studies_port=8080] [storage=URL]`: every run and every study, in the browser.
 
+MLflow and the Optuna dashboard, for this machine only; Ctrl-C ends both."""
+
+import contextlib
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
 
 from directanimator.errors import UserError, did_you_mean
+from directanimator.places import mlruns_root
 from experiments.tracking import artifact_root, default_uri, prepare
 
 _HOST = "127.0.0.1"
+_PORTS = {"port": 5000, "studies_port": 8080}
+_STORAGE = "storage"
+_TRIED_PORTS = 50
+_POLL_S = 0.2
+_ENOUGH_S = 10.0
+"""What a server gets to end politely."""
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status of the server, which runs until it is interrupted; 2 after a line on stderr for bad input."""
+    """0 after Ctrl-C, the status of the server that ended by itself, or 2 after a line on stderr for bad input."""
     try:
-        port = _port(arguments)
+        words = _words(arguments)
+        ports = free_ports({name: words.get(name) for name in _PORTS})
+        studies = Path(mlruns_root() / "optuna")
+        address = words.get(_STORAGE, str(studies / "journal.log"))
+        check_studies(address)
         uri = prepare(default_uri())
-        _refuse_taken(port)
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 2
-    print(f"MLflow: http://{_HOST}:{port}", flush=True)
-    with subprocess.Popen(server_command(uri, port), env=_environment()) as server:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            return 0
+    print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
+    print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
+    old = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _mlflow(uri, ports["port"]) as mlflow, _dashboard(address, studies, ports["studies_port"]) as dashboard:
+            return _watched(mlflow, dashboard, ports)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def check_studies(address: str) -> None:
+    """Nothing; a journal of studies is there afterwards, be it empty.
+
+    Raises: UserError if the storage cannot be used."""
+    from experiments.search import open_storage
+
+    open_storage(address)
 
 
 def server_command(uri: str, port: int) -> list[str]:
@@ -37,27 +70,125 @@ def server_command(uri: str, port: int) -> list[str]:
     ]
 
 
-def _port(arguments: list[str]) -> int:
-    port = 5000
+def free_ports(asked: dict[str, str | None]) -> dict[str, int]:
+    """A port of this machine per name: the one asked for, else the first free one from the usual number on.
+
+    Raises: UserError for a port that is asked for and illegal, taken, or asked for twice."""
+    chosen: dict[str, int] = {}
+    for name, text in asked.items():
+        if text is not None:
+            chosen[name] = _asked_port(name, text)
+    if len(set(chosen.values())) < len(chosen):
+        raise UserError(f"{' and '.join(chosen)} are the same; two servers need two ports")
+    for name in asked.keys() - chosen.keys():
+        candidates = range(_PORTS[name], _PORTS[name] + _TRIED_PORTS)
+        free = (port for port in candidates if port not in chosen.values() and _problem_with(port) is None)
+        found = next(free, None)
+        if found is None:
+            tried = f"ports {candidates[0]} to {candidates[-1]}"
+            raise UserError(f"{tried} are all taken; choose another with {name}=NUMBER")
+        chosen[name] = found
+    return chosen
+
+
+def _words(arguments: list[str]) -> dict[str, str]:
+    words: dict[str, str] = {}
+    legal = (*_PORTS, _STORAGE)
     for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name != "port":
-            raise UserError(f"unknown argument {argument!r}; legal: port=NUMBER{did_you_mean(name, ['port'])}")
-        if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
-            raise UserError(f"port={value} is not legal; use a whole number from 1 to 65535")
-        port = int(value)
-    return port
+        name, sign, value = argument.partition("=")
+        if name not in legal or not sign:
+            spelled = "port=NUMBER, studies_port=NUMBER, storage=URL"
+            raise UserError(f"unknown argument {argument!r}; legal: {spelled}{did_you_mean(name, legal)}")
+        words[name] = value
+    return words
 
 
-def _refuse_taken(port: int) -> None:
+def _asked_port(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) < 65536:
+        raise UserError(f"{name}={text} is not legal; use a whole number from 1 to 65535")
+    problem = _problem_with(int(text))
+    if problem is not None:
+        raise UserError(f"{name}={text} cannot be used: {problem}; choose another one, or leave it out")
+    return int(text)
+
+
+def _problem_with(port: int) -> str | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except OSError as problem:
-            raise UserError(
-                f"port {port} cannot be used: {problem.strerror}; choose another with port=NUMBER"
-            ) from problem
+            return str(problem.strerror)
+    return None
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _watched(mlflow: "subprocess.Popen[bytes]", dashboard: BaseProcess, ports: dict[str, int]) -> int:
+    """The status of the server that ends first; says when both answer."""
+    ready = False
+    while True:
+        for name, status in (("MLflow", mlflow.poll()), ("the Optuna dashboard", dashboard.exitcode)):
+            if status is not None:
+                print(f"{name} ended with status {status}; MLflow's log is {_log_file()}", file=sys.stderr)
+                return status or 1
+        if not ready and all(map(_answers, ports.values())):
+            ready = True
+            print("ready; Ctrl-C ends both", flush=True)
+        time.sleep(_POLL_S)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((_HOST, port), timeout=_POLL_S):
+        return True
+    return False
+
+
+def _log_file() -> Path:
+    return mlruns_root() / "mlflow_server.log"
+
+
+@contextlib.contextmanager
+def _mlflow(uri: str, port: int) -> "Iterator[subprocess.Popen[bytes]]":
+    """A block in which MLflow is served, by a group of processes that end with it; what it says goes to a file."""
+    log = _log_file()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
+            server_command(uri, port), env=_environment(), start_new_session=True, stdout=said, stderr=said
+        ) as server,
+    ):
+        try:
+            yield server
+        finally:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(_ENOUGH_S)
+
+
+@contextlib.contextmanager
+def _dashboard(address: str, place: Path, port: int) -> Iterator[BaseProcess]:
+    """A block in which the Optuna dashboard is served, by a process that ends with it."""
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(address, place, port), daemon=True)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()
+        server.join(_ENOUGH_S)
+
+
+def _serve(address: str, place: Path, port: int) -> None:
+    from experiments.search import serve_dashboard
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # a line for every request
+        serve_dashboard(address, place, _HOST, port)
 
 
 def _environment() -> dict[str, str]:

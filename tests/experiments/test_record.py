@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,48 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
         pass
     with run.exclusive():
         pass
+
+
+def test_workers_that_claim_a_new_run_at_once_have_one_run(tmp_path):
+    for attempt in range(10):
+        together = threading.Barrier(4)
+
+        def claim(_, together=together, runs=tmp_path / str(attempt)):
+            together.wait()
+            return claimed(runs).record().id
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(claim, range(4)))) == 1
+
+
+def test_who_is_willing_to_wait_trains_after_the_other(tmp_path):
+    run = claimed(tmp_path)
+    order = []
+
+    def second():
+        with run.exclusive(wait=True):
+            order.append("second")
+
+    with run.exclusive():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("name", ["spec.json", "evaluation.json", "metrics.jsonl"])
+def test_a_seal_shows_any_later_edit(tmp_path, name):
+    run = claimed(tmp_path)
+    assert run.was_edited() is None
+    run.metrics.append(1, {"loss": 1.0})
+    run.evaluation_file.write_text("{}")
+    run.finish()
+    run.update(tags={"note": "x"})
+    assert (run.status, run.was_edited()) == ("finished", False)
+    (run.path / name).write_bytes((run.path / name).read_bytes() + b" ")
+    assert run.was_edited()
 
 
 def test_a_forked_worker_does_not_keep_a_lock(tmp_path):

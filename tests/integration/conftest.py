@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 TIMEOUT = 300
@@ -57,6 +59,48 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     done = place.run("preset=smoke")
     assert done.returncode == 0, done.stderr
     return place
+
+
+@dataclass(frozen=True)
+class Swept(Workplace):
+    """A workplace in which a study was searched by two workers, and one of them was killed in the middle of a trial."""
+
+    output: str
+    status: int
+    killed: bool
+
+
+SWEEP = ("sweep=same2x", "preset=smoke", "pruner=none", "trials=4", "workers=2")
+
+
+@pytest.fixture(scope="session")
+def swept(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """Shares the prepared clips of the finished run."""
+    root = tmp_path_factory.mktemp("swept")
+    (root / "cache").symlink_to(finished.root / "cache")
+    shutil.copy(finished.root / "mlflow.db", root / "mlflow.db")
+    place = Workplace(root)
+    command = [sys.executable, "-m", "experiments.sweep", *SWEEP]
+    driver = subprocess.Popen(
+        command, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    killed = _kill_a_worker_within_a_trial(place, driver)
+    output, _ = driver.communicate(timeout=TIMEOUT)
+    return Swept(root, output, driver.returncode, killed)
+
+
+def _kill_a_worker_within_a_trial(place: Workplace, driver: subprocess.Popen[str]) -> bool:
+    """Once a trial's training has begun, SIGKILL goes to the process that holds its lock."""
+    deadline = time.monotonic() + TIMEOUT
+    while driver.poll() is None and time.monotonic() < deadline:
+        if any(run.joinpath("metrics.jsonl").exists() for run in place.students()):
+            for child in psutil.Process(driver.pid).children():
+                held = [Path(file.path).name for file in child.open_files()]
+                if any(name.startswith("trial_") for name in held):
+                    child.kill()
+                    return True
+        time.sleep(0.02)
+    return False
 
 
 @pytest.fixture

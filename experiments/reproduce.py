@@ -1,0 +1,278 @@
+"""`python -m experiments.reproduce run=cross_id-ffe556`: rebuilds a run from its record, and says if the numbers agree.
+
+Everything is made anew, clips and teacher included, in a place of its own; the recorded run is only read. Exit status
+0 if every number is equal, 1 if one differs. The same command goes on after an interruption; `--fresh` starts over."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from directanimator.errors import UserError, did_you_mean
+from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
+from experiments.command_line import parse, run_main
+from experiments.edit import edit, format_value, leaves
+from experiments.presets import SMOKE
+from experiments.record import MetricRecord, RunDirectory, environment
+from experiments.spec import ExperimentSpec, stage_fingerprint
+from experiments.tracking import default_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+OPTIONS = ("--fresh", "--debug", "--help")
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+SHOWN_PACKAGES = 5
+SHORTEST_START = 4
+"""Characters of a name that may stand for the whole."""
+DAMAGED = "was edited after it finished, so there is nothing to compare with"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was compared."""
+
+    name: str
+    agrees: bool
+    words: str
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Exit status: 0 if every number agrees, 1 if one differs, 128 + the number of a signal that stopped it.
+
+    Raises: UserError for an unknown run, or a record that cannot be trusted."""
+    request = parse(tokens, keys=("run",), options=OPTIONS)
+    if not tokens or "--help" in request.options:
+        print(__doc__)
+        return 0
+    if "run" not in request.words or request.edits:
+        raise UserError("reproduce takes run=ID alone: a name in mlruns/runs, a record's id, or MLflow's id of the run")
+    run = find_run(request.words["run"])
+    spec = recorded_spec(run)
+    check_comparable(run, spec)
+    for note in notes(run):
+        print(f"note: {note}", flush=True)
+    return _reproduce(run, spec, fresh="--fresh" in request.options)
+
+
+def _reproduce(run: RunDirectory, spec: ExperimentSpec, fresh: bool) -> int:
+    from experiments.experiment import run_experiment
+    from experiments.stage import InterruptedTrainingError
+
+    place = mlruns_root() / "reproductions" / run.path.name
+    if fresh:
+        shutil.rmtree(place, ignore_errors=True)
+    tags = run.record().tags
+    told = {"preset": tags.get("preset", ""), "ablation": tags.get("ablation", ""), "reproduction_of": run.path.name}
+    address = default_uri()
+    try:
+        with _runs_in(place):
+            rebuilt = run_experiment(spec, told, address, adopt=False)
+    except InterruptedTrainingError as stop:
+        print(stop)
+        return 128 + stop.signal_number
+    lines = compare(run, rebuilt)
+    print(_rendered(run, rebuilt, lines))
+    return 0 if all(line.agrees for line in lines) else 1
+
+
+@contextmanager
+def _runs_in(place: Path) -> Iterator[None]:
+    """A block in which runs, their clips and their cache go to another place."""
+    old = os.environ.get(RUNS_VARIABLE)
+    os.environ[RUNS_VARIABLE] = str(place)
+    try:
+        yield
+    finally:
+        if old is None:
+            del os.environ[RUNS_VARIABLE]
+        else:
+            os.environ[RUNS_VARIABLE] = old
+
+
+# ---------------------------------------------------------------- which run, and can its record be trusted
+
+
+def find_run(word: str) -> RunDirectory:
+    """The run of that path, name, beginning of a name, record id, or id on a tracking server.
+
+    Raises: UserError if there is none, or several."""
+    if "/" in word:
+        return RunDirectory.open(Path(word))
+    names = sorted(path.name for path in runs_root().glob("*") if (path / "record.json").exists())
+    fitting = [name for name in names if name == word] or [
+        name for name in names if len(word) >= SHORTEST_START and name.startswith(word)
+    ]
+    fitting = fitting or [name for name in names if word in _ids(runs_root() / name)]
+    if len(fitting) > 1:
+        raise UserError(f"run={word} fits {len(fitting)} runs: {', '.join(fitting[:3])}; write more of the name")
+    if not fitting:
+        raise UserError(f"unknown run {word!r} among {len(names)} in {runs_root()}{did_you_mean(word, names)}")
+    return RunDirectory.open(runs_root() / fitting[0])
+
+
+def _ids(path: Path) -> set[str]:
+    record = RunDirectory.open(path).record()
+    return {record.id, *(mirror.run_id for mirror in record.mirrors.values())}
+
+
+def recorded_spec(run: RunDirectory) -> ExperimentSpec:
+    """The spec that the run was made with, as its record says.
+
+    Raises: UserError if the record is of a teacher, of another version, or was edited."""
+    record = run.record()
+    if record.tags.get("stage") == "same_id":
+        raise UserError(f"{run.path.name} is a same-ID teacher: reproduce a student of it{_student_of(run)}")
+    found = run.spec()
+    _check_paths(run, found.keys())
+    spec = edit(SMOKE.spec, {path: tuple(v) if isinstance(v, list) else v for path, v in found.items()})
+    if stage_fingerprint(spec, "cross_id") != record.tags.get("fingerprint"):
+        raise UserError(f"{run.spec_file} {DAMAGED}")
+    return spec
+
+
+def _student_of(teacher: RunDirectory) -> str:
+    for path in sorted(teacher.path.parent.glob("cross_id-*/record.json")):
+        if RunDirectory.open(path.parent).record().tags.get("teacher_run") == teacher.path.name:
+            return f", such as {path.parent.name}"
+    return ""
+
+
+def _check_paths(run: RunDirectory, found: "AbstractSet[str]") -> None:
+    known = leaves(SMOKE.spec).keys()
+    foreign = [f"this version knows no {path}" for path in sorted(found - known)]
+    foreign += [f"it does not say {path}" for path in sorted(known - found)]
+    if foreign:
+        commit = run.record().tags.get("commit", "unknown")[:12]
+        raise UserError(f"{run.path.name} is of another version of the spec (commit {commit}): {'; '.join(foreign)}")
+
+
+def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
+    """Nothing, if the run's numbers can be compared with new ones.
+
+    Raises: UserError if the run is unfinished, was edited, or was measured by another protocol."""
+    from experiments.evaluate import is_evaluated
+
+    if run.status != "finished":
+        raise UserError(f"{run.path.name} is {run.status}, not finished; finish it with the command that started it")
+    teacher = RunDirectory.open(run.path.parent / run.record().tags["teacher_run"])
+    for part in (run, teacher):
+        if not part.evaluation_file.exists():
+            raise UserError(f"{part.evaluation_file} is missing, so there is nothing to compare with")
+        if part.was_edited():
+            raise UserError(f"{part.path} {DAMAGED}")
+    if not is_evaluated(run, spec):
+        raise UserError(f"{run.path.name} was evaluated by another protocol; numbers of two protocols are not compared")
+
+
+def notes(run: RunDirectory) -> list[str]:
+    """What is different now and may be why numbers differ: commit, packages; and whether edits could go unseen."""
+    found: list[str] = []
+    if run.was_edited() is None:
+        found.append("this run was recorded without a seal: edits of its numbers would go unseen")
+    then, now = _packages(run.environment_file.read_text()), _packages(environment())
+    changed = [f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}" for name in sorted({**then, **now})]
+    changed = [words for words in changed if words.split()[1] != words.split()[3]]
+    if changed:
+        more = f" and {len(changed) - SHOWN_PACKAGES} more" if len(changed) > SHOWN_PACKAGES else ""
+        found.append(f"packages differ: {', '.join(changed[:SHOWN_PACKAGES])}{more}")
+    return found
+
+
+def _packages(text: str) -> dict[str, str]:
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines())}
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def compare(run: RunDirectory, rebuilt: RunDirectory) -> list[Line]:
+    """What was compared: the curves and weights of both stages, then every score."""
+    lines: list[Line] = []
+    for name, pair in (("teacher", tuple(map(_teacher, (run, rebuilt)))), ("student", (run, rebuilt))):
+        lines.append(compare_curves(name, *(part.metrics.read() for part in pair)))
+        lines.append(_compare_weights(name, *(part.model / WEIGHTS for part in pair)))
+    old, new = (json.loads(part.evaluation_file.read_bytes()) for part in (run, rebuilt))
+    return [*lines, *compare_scores(old, new)]
+
+
+def _teacher(run: RunDirectory) -> RunDirectory:
+    return RunDirectory.open(run.path.parent / run.record().tags["teacher_run"])
+
+
+def _compare_weights(name: str, old: Path, new: Path) -> Line:
+    agrees = old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
+    return Line(f"{name}'s weights", agrees, "equal bit for bit" if agrees else "differ")
+
+
+def compare_curves(name: str, old: Sequence[MetricRecord], new: Sequence[MetricRecord]) -> Line:
+    """Whether two trainings logged the same values at the same steps; the clock does not matter."""
+    title = f"{name}'s loss"
+    for first, second in zip(old, new, strict=False):
+        if first.step != second.step or _exact(first.values) != _exact(second.values):
+            return Line(title, False, f"differs from step {first.step} on")
+    if len(old) != len(new):
+        return Line(title, False, f"{len(old)} steps recorded, {len(new)} rebuilt")
+    return Line(title, True, f"equal at all {len(old)} steps")
+
+
+def _exact(values: Mapping[str, float]) -> dict[str, str]:
+    """Values to the last bit, in a form in which NaN equals NaN."""
+    return {key: float(value).hex() for key, value in values.items()}
+
+
+def compare_scores(old: Mapping[str, object], new: Mapping[str, object]) -> list[Line]:
+    """For each subset and measure of either: whether all clips agree, else the means and the largest difference."""
+    first, second = _by_measure(old), _by_measure(new)
+    return [_compare_score(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+Score = float | None
+Clips = Mapping[str, Sequence[Mapping[str, Score]]]
+
+
+def _by_measure(evaluation: Mapping[str, object]) -> dict[str, list[Score]]:
+    clips = evaluation["clips"]
+    assert isinstance(clips, Mapping)
+    found: dict[str, list[Score]] = {}
+    for subset, scores in clips.items():
+        for score in scores:
+            for name, value in score.items():
+                if name != "clip":
+                    found.setdefault(f"{subset}/{name}", []).append(value)
+    return found
+
+
+def _compare_score(name: str, old: Sequence[Score] | None, new: Sequence[Score] | None) -> Line:
+    if old is None or new is None:
+        return Line(name, False, f"only {'rebuilt' if old is None else 'recorded'}")
+    if len(old) != len(new):
+        return Line(name, False, f"{len(old)} clips recorded, {len(new)} rebuilt")
+    differing = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+    if not differing:
+        return Line(name, True, f"{_mean(old)}, equal in all {len(old)} clips")
+    largest = max((abs(b - a) for a, b in differing if a is not None and b is not None), default=math.nan)
+    words = f"{_mean(old)} recorded, {_mean(new)} rebuilt; {len(differing)} of {len(old)} clips differ"
+    return Line(name, False, f"{words}, by {largest:.2g} at most" if math.isfinite(largest) else words)
+
+
+def _mean(values: Sequence[Score]) -> str:
+    known = [value for value in values if value is not None]
+    return format_value(float(f"{math.fsum(known) / len(known):.6g}")) if known else "no value"
+
+
+def _rendered(run: RunDirectory, rebuilt: RunDirectory, lines: Sequence[Line]) -> str:
+    width = max(len(line.name) for line in lines)
+    rows = [f"{' ' if line.agrees else '*'} {line.name:<{width}}  {line.words}" for line in lines]
+    differing = sum(not line.agrees for line in lines)
+    verdict = "the numbers agree" if not differing else f"{differing} of {len(lines)} differ, marked *"
+    return "\n".join([*rows, "", f"{run.path.name}: {verdict}", f"rebuilt in {rebuilt.path}"])
+
+
+if __name__ == "__main__":
+    run_main(main)

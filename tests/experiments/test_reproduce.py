@@ -1,0 +1,264 @@
+"""A run is rebuilt from its record: what is equal, what differs and by how much, and which records are refused."""
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from directanimator.atomic import write_json
+from directanimator.errors import UserError
+from experiments import evaluate, experiment
+from experiments.edit import leaves
+from experiments.presets import PRESETS
+from experiments.record import MetricRecord, RunDirectory
+from experiments.reproduce import compare_curves, compare_scores, find_run, main, recorded_spec
+from experiments.spec import ExperimentSpec, stage_fingerprint, stage_leaves
+
+SPEC = PRESETS["smoke"].spec
+SCORES = st.lists(st.none() | st.floats(-50, 50), min_size=1, max_size=6)
+
+
+def evaluation(values: list[float | None]) -> dict[str, Any]:
+    return {"clips": {"cross": [{"clip": float(i), "motion": value} for i, value in enumerate(values)]}}
+
+
+# ---------------------------------------------------------------- comparing
+
+
+@given(SCORES)
+def test_a_record_agrees_with_itself(values: list[float | None]) -> None:
+    (line,) = compare_scores(evaluation(values), evaluation(values))
+    assert line.agrees
+    assert "equal" in line.words
+
+
+@given(SCORES, st.data())
+@example([1.0], None)
+def test_any_changed_number_is_named_by_how_much(values: list[float | None], data: Any) -> None:
+    place = 0 if data is None else data.draw(st.integers(0, len(values) - 1))
+    shift = 0.25 if data is None else data.draw(st.floats(0.001, 10))
+    changed = list(values)
+    changed[place] = shift if values[place] is None else values[place] + shift
+    (line,) = compare_scores(evaluation(values), evaluation(changed))
+    assert not line.agrees
+    if values[place] is not None:
+        said = re.search(r"by (\S+) at most", line.words)
+        assert said is not None
+        assert float(said[1]) == pytest.approx(shift, rel=0.06)
+
+
+def test_a_measure_that_only_one_has_is_a_difference() -> None:
+    lines = compare_scores(evaluation([1.0]), {"clips": {"cross": [{"clip": 0.0, "psnr": 1.0}]}})
+    assert [line.agrees for line in lines] == [False, False]
+
+
+@given(st.lists(st.floats(allow_nan=True), min_size=1, max_size=8), st.data())
+def test_curves_agree_up_to_the_step_where_they_part(losses: list[float], data: st.DataObject) -> None:
+    records = [MetricRecord(step, 0.0, {"train/loss": loss}) for step, loss in enumerate(losses, 1)]
+    later = [MetricRecord(record.step, 9.0, record.values) for record in records]
+    assert compare_curves("student", records, later).agrees
+    part = data.draw(st.integers(0, len(losses) - 1))
+    value = losses[part]
+    other = math.nextafter(value, math.inf) if math.isfinite(value) else 1.0
+    if math.isinf(other):
+        other = 0.0
+    later[part] = MetricRecord(part + 1, 0.0, {"train/loss": other})
+    line = compare_curves("student", records, later)
+    assert not line.agrees
+    assert f"from step {part + 1}" in line.words
+    assert not compare_curves("student", records, records[:-1]).agrees
+
+
+# ---------------------------------------------------------------- records
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tmp_path
+
+
+def recorded(runs: Path, spec: ExperimentSpec = SPEC, motion: float = 0.5) -> RunDirectory:
+    """A finished run, as a training leaves it."""
+    name = stage_fingerprint(spec, "cross_id")
+    made = []
+    for stage, tags in (("same_id", {}), ("cross_id", {"teacher_run": "same_id-0", "preset": "smoke"})):
+        run = RunDirectory.claim(
+            runs,
+            "same_id-0" if stage == "same_id" else f"cross_id-{name}",
+            spec=stage_leaves(spec, stage),
+            tags={"stage": stage, "ablation": "full", "fingerprint": stage_fingerprint(spec, stage), **tags},
+            experiment="e",
+        )
+        for step in range(1, 4):
+            run.metrics.append(step, {"train/loss": 1.0 / step})
+        (run.model / "transformer").mkdir(parents=True)
+        (run.model / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+        shared = {"sampling": spec.sampling.model_dump(mode="json")}
+        shared["protocol"] = evaluate._protocol(spec).model_dump(mode="json")
+        write_json(run.evaluation_file, evaluation([motion, None]) | shared)
+        run.finish()
+        made.append(run)
+    return made[1]
+
+
+@pytest.fixture
+def run(root: Path) -> RunDirectory:
+    return recorded(root / "runs")
+
+
+def test_the_spec_comes_back_from_the_record(run: RunDirectory) -> None:
+    assert recorded_spec(run) == SPEC
+
+
+@pytest.mark.parametrize("spelled", ["name", "id", "start", "path", "mlflow"])
+def test_a_run_is_found_by_any_of_its_names(run: RunDirectory, spelled: str) -> None:
+    from experiments.record import MirrorState
+
+    run.update(mirrors={"x": MirrorState(run_id="abc123")})
+    words = {
+        "name": run.path.name,
+        "id": run.record().id,
+        "start": run.path.name[:16],
+        "path": str(run.path),
+        "mlflow": "abc123",
+    }
+    assert find_run(words[spelled]) == run
+
+
+def test_an_unknown_run_suggests_the_nearest(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match=f"did you mean '{run.path.name}'"):
+        find_run(run.path.name[:-1] + "zz")
+
+
+def test_a_beginning_that_fits_several_runs_is_refused(run: RunDirectory, root: Path) -> None:
+    shutil.copytree(run.path, root / "runs" / f"{run.path.name}0")
+    with pytest.raises(UserError, match="fits 2 runs"):
+        find_run(run.path.name[:-1])
+
+
+def change_json(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+DAMAGES: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
+    "value of the spec": (
+        lambda run: change_json(run.spec_file, lambda spec: spec.update({"same2x.weight": 0.125})),
+        "was edited",
+    ),
+    "illegal value": (
+        lambda run: change_json(run.spec_file, lambda spec: spec.update({"same2x.weight": -1.0})),
+        "same2x.weight=-1.0",
+    ),
+    "unknown path": (
+        lambda run: change_json(run.spec_file, lambda spec: spec.update({"same2x.colour": 1})),
+        "another version",
+    ),
+    "missing path": (lambda run: change_json(run.spec_file, lambda spec: spec.pop("same2x.weight")), "another version"),
+    "no spec": (lambda run: run.spec_file.unlink(), "cannot be read"),
+    "score": (
+        lambda run: change_json(run.evaluation_file, lambda e: e["clips"]["cross"][0].update({"motion": 0.9})),
+        "was edited",
+    ),
+    "loss": (lambda run: run.metrics.append(4, {"train/loss": 0.0}), "was edited"),
+    "no evaluation": (lambda run: run.evaluation_file.unlink(), "evaluation.json"),
+    "interrupted": (lambda run: run.update(status="interrupted"), "interrupted"),
+    "teacher removed": (lambda run: shutil.rmtree(run.path.parent / "same_id-0"), "same_id-0"),
+    "record gone": (lambda run: run.record_file.unlink(), "no run"),
+}
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_a_record_that_was_edited_deleted_or_is_of_another_version_is_refused(
+    run: RunDirectory, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("nothing may be trained")
+
+    monkeypatch.setattr(experiment, "run_experiment", never)
+    change, said = DAMAGES[damage]
+    change(run)
+    with pytest.raises(UserError) as caught:
+        main([f"run={run.path}"])
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_numbers_of_another_protocol_are_refused(run: RunDirectory) -> None:
+    change_json(run.evaluation_file, lambda found: found["protocol"].update({"version": 99}))
+    run.finish()
+    with pytest.raises(UserError, match="another protocol"):
+        main([f"run={run.path.name}"])
+
+
+def test_a_teacher_points_to_its_students(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match=f"reproduce a student of it, such as {run.path.name}"):
+        main(["run=same_id-0"])
+
+
+@pytest.mark.parametrize(("words", "said"), [(["rnu=x"], "run"), (["run=x", "--frsh"], "--fresh")])
+def test_a_slip_is_answered_with_what_was_meant(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=f"did you mean '{said}'"):
+        main(words)
+
+
+# ---------------------------------------------------------------- rebuilding, without training
+
+
+@pytest.mark.parametrize(("motion", "status"), [(0.5, 0), (0.5000001, 1)])
+def test_the_verdict_is_the_exit_status(
+    run: RunDirectory,
+    root: Path,
+    motion: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[ExperimentSpec] = []
+
+    def rebuild(spec: ExperimentSpec, tags: dict[str, str], address: str, adopt: bool) -> RunDirectory:
+        asked.append(spec)
+        assert tags["reproduction_of"] == run.path.name
+        assert not adopt
+        place = Path(os.environ["DIRECTANIMATOR_RUNS"])
+        assert place != root
+        assert address == f"sqlite:///{root}/mlflow.db"
+        return recorded(place / "runs", spec, motion)
+
+    monkeypatch.setattr(experiment, "run_experiment", rebuild)
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    assert main([f"run={run.path.name}"]) == status
+    assert asked == [SPEC]
+    shown = capsys.readouterr().out
+    assert ("the numbers agree" in shown) == (status == 0)
+    assert ("1e-07" in shown) == (status == 1)
+    assert before == {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    assert os.environ["DIRECTANIMATOR_RUNS"] == str(root)
+
+
+def test_a_run_without_a_seal_is_compared_and_the_lack_is_said(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_json(run.record_file, lambda record: record["tags"].pop("seal"))
+    monkeypatch.setattr(
+        experiment,
+        "run_experiment",
+        lambda spec, *_, **__: recorded(Path(os.environ["DIRECTANIMATOR_RUNS"]) / "runs", spec),
+    )
+    assert main([f"run={run.path.name}"]) == 0
+    assert "without a seal" in capsys.readouterr().out
+
+
+def test_leaves_of_the_record_are_those_of_the_spec(run: RunDirectory) -> None:
+    assert set(run.spec()) == set(leaves(SPEC))

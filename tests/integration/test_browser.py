@@ -1,0 +1,87 @@
+"""What a person sees: MLflow's comparison of two runs, and the dashboard's list of studies."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.integration.conftest import Swept, Workplace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is missing: apt-get install chromium"),
+]
+START_S = 120
+
+
+@pytest.fixture(scope="module")
+def addresses(swept: Swept) -> Iterator[tuple[str, str]]:
+    """MLflow's and the dashboard's, both answering."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.ui"], env=swept.environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    said: list[str] = []
+    while not said or not said[-1].startswith("ready"):
+        said.append(process.stdout.readline())
+        assert said[-1], "the command ended"
+    found = re.findall(r"http://127\.0\.0\.1:\d+", "".join(said))
+    yield found[0], found[1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(START_S) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def dom(tmp_path: Path) -> Callable[[str, str], str]:
+    def of(address: str, awaited: str) -> str:
+        """The page after its scripts ran; asked for again while the awaited word is missing and time is left."""
+        deadline = time.monotonic() + START_S
+        while True:
+            command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+            command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address]
+            page = subprocess.run(command, capture_output=True, text=True, timeout=START_S).stdout
+            if awaited in page or time.monotonic() > deadline:
+                return page
+
+    return of
+
+
+def two_trials(place: Workplace) -> list[Path]:
+    records = [run for run in place.students() if "study" in json.loads((run / "record.json").read_text())["tags"]]
+    return records[:2]
+
+
+def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
+    swept: Swept, addresses: tuple[str, str], dom: Callable[[str, str], str]
+) -> None:
+    runs = two_trials(swept)
+    records = [json.loads((run / "record.json").read_text()) for run in runs]
+    ids = json.dumps([next(iter(record["mirrors"].values()))["run_id"] for record in records])
+    page = dom(f"{addresses[0]}/#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps(['1']))}", "train/loss")
+    assert "Comparing 2 Runs" in page
+    for name in ("train/loss", "evaluation/summary.cross.psnr_foreground", "same2x.weight"):
+        assert name in page
+    for run in runs:
+        assert str(json.loads((run / "spec.json").read_text())["same2x.weight"]) in page
+
+
+def test_the_dashboard_lists_the_study(addresses: tuple[str, str], dom: Callable[[str, str], str]) -> None:
+    assert re.search(r"same2x-[0-9a-f]{8}", dom(f"{addresses[1]}/dashboard/", "same2x-"))
+
+
+def test_the_dashboard_shows_a_trials_question_and_video(
+    addresses: tuple[str, str], dom: Callable[[str, str], str]
+) -> None:
+    page = dom(f"{addresses[1]}/dashboard/studies/0/trials?numbers=0", "<video")
+    assert "should the student be aligned" in page
+    assert "<video" in page
