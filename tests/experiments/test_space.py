@@ -129,11 +129,16 @@ SLIPS: list[tuple[Sweep, str]] = [
     (sweep_over({"same2x.enabled": Range(low=0, high=1)}), "same2x.enabled: a range needs a number"),
     (sweep_over({"cross_id.init": Range(low=0, high=1)}), "cross_id.init: a range needs a number"),
     (sweep_over({"cues.location.soften_cells": Range(low=1.5, high=2)}), "cues.location.soften_cells: whole numbers"),
-    (sweep_over({"cues.location.soften_cells": Range(low=1, high=65)}), "cues.location.soften_cells=65: must be <= data.size=64"),
+    (
+        sweep_over({"cues.location.soften_cells": Range(low=1, high=65)}),
+        "cues.location.soften_cells=65: must be <= data.size=64",
+    ),
     (sweep_over({"cues.location.soften_cells": Range(low=1, high="data.sise")}), "did you mean 'data.size'?"),
     (sweep_over({"cues.location.soften_cells": Range(low=1, high="model.codec")}), "model.codec=embedded is no number"),
     (
-        sweep_over({"cues.location.soften_cells": Range(low=1, high="data.size"), "data.size": Range(low=32, high=64, step=16)}),
+        sweep_over(
+            {"cues.location.soften_cells": Range(low=1, high="data.size"), "data.size": Range(low=32, high=64, step=16)}
+        ),
         "data.size is searched itself",
     ),
     (sweep_over({"cross_id.init": Choice(values=("teacher", "bass"))}), "cross_id.init=bass: must be one of"),

@@ -302,7 +302,7 @@ def test_asking_loads_nothing_heavy(words: list[str]) -> None:
 def test_a_dry_run_shows_space_and_study_and_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep=same2x", "preset=smoke", "trials=7", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for part in ("same2x.weight", "0.0 to 2.0", "1 to 2", "hyperband", "7 trials", plan_of(WORDS[:2]).study):
+    for part in ("same2x.weight", "0.0 to 2.0", "0.1 to 1.0", "hyperband", "7 trials", plan_of(WORDS[:2]).study):
         assert part in shown
     assert list(root.iterdir()) == []
 
