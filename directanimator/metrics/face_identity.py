@@ -12,9 +12,7 @@ def similarity(first: Float[np.ndarray, "f d"], second: Float[np.ndarray, "f d"]
     return np.clip(1 - (gap**2).sum(axis=1) / 2, -1, 1)
 
 
-def fis(
-    generated: Float[np.ndarray, "f d"], right: Float[np.ndarray, "f d"], shown: Bool[np.ndarray, " f"]
-) -> float:
+def fis(generated: Float[np.ndarray, "f d"], right: Float[np.ndarray, "f d"], shown: Bool[np.ndarray, " f"]) -> float:
     """Face identity similarity: mean cosine with the right face over the frames that should show one, in [-1, 1].
 
     `right` is the true face of each frame, or the reference's face repeated. `shown` marks the frames in which the

@@ -54,7 +54,9 @@ def _mean_between_parts(features: Real[np.ndarray, "n d"], size: int, splits: in
     )
 
 
-def _gaussian(features: Real[np.ndarray, "n d"], name: str) -> tuple[Float64[np.ndarray, " d"], Float64[np.ndarray, "r d"]]:
+def _gaussian(
+    features: Real[np.ndarray, "n d"], name: str
+) -> tuple[Float64[np.ndarray, " d"], Float64[np.ndarray, "r d"]]:
     """Mean, and a factor of the covariance with at most d rows."""
     if len(features) < MIN_ITEMS:
         raise ValueError(f"the {name} set has {len(features)} items, a covariance needs {MIN_ITEMS}")
@@ -63,4 +65,4 @@ def _gaussian(features: Real[np.ndarray, "n d"], name: str) -> tuple[Float64[np.
         raise ValueError(f"the {name} set holds features that are not finite")
     mean = values.mean(axis=0)
     factor = (values - mean) / math.sqrt(len(values) - 1)
-    return mean, factor if len(factor) <= factor.shape[1] else np.linalg.qr(factor, mode="r")
+    return mean, factor if len(factor) <= factor.shape[1] else np.asarray(np.linalg.qr(factor, mode="r"))

@@ -60,7 +60,9 @@ def _shares(points: Float[np.ndarray, "f k 2"], size: tuple[int, int]) -> Float6
     return points.astype(np.float64) / np.array([width, height], np.float64)
 
 
-def _standardized(points: Float64[np.ndarray, "f k 2"], counted: Bool[np.ndarray, "f k"]) -> Float64[np.ndarray, "f k 2"]:
+def _standardized(
+    points: Float64[np.ndarray, "f k 2"], counted: Bool[np.ndarray, "f k"]
+) -> Float64[np.ndarray, "f k 2"]:
     centered = points - points[counted].mean(axis=0)
     spread = math.sqrt(float((centered[counted] ** 2).sum(axis=1).mean()))
     return centered / max(spread, np.finfo(np.float64).tiny)

@@ -34,7 +34,9 @@ class FaceMesh:
             points[index] = self._points(frames[index], face_box[index])
         return points
 
-    def _points(self, frame: UInt8[np.ndarray, "h w 3"], box: Float32[np.ndarray, " 4"]) -> Float32[np.ndarray, "468 2"]:
+    def _points(
+        self, frame: UInt8[np.ndarray, "h w 3"], box: Float32[np.ndarray, " 4"]
+    ) -> Float32[np.ndarray, "468 2"]:
         """Looked at twice: the first look's eyes tell how the head is tilted, and the second look is upright."""
         center, side = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * _MARGIN
         first = self._look(frame, Square.upright(np.asarray(center, np.float32), side))

@@ -257,11 +257,13 @@ class Net:
         self._outputs: list[int] = [detail["index"] for detail in self._interpreter.get_output_details()]
 
     def __call__(self, pixels: Float32[np.ndarray, "s s 3"]) -> list[np.ndarray]:
+        """All outputs for one picture, in the file's order."""
         self._interpreter.set_tensor(self._input, pixels[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def detect(self, crop: UInt8[np.ndarray, "s s 3"], grid: AnchorGrid, threshold: float) -> Detections:
+        """What a single-shot detector finds in a crop of its input size."""
         raw, logits = self(_unit(crop) * 2 - 1)
         return decode(raw[0], logits[0, :, 0], grid, threshold)
 

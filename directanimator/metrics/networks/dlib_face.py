@@ -151,9 +151,7 @@ def face_embeddings(
     return found
 
 
-def face_chip(
-    frame: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "5 2"]
-) -> UInt8[np.ndarray, "150 150 3"]:
+def face_chip(frame: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "5 2"]) -> UInt8[np.ndarray, "150 150 3"]:
     """The face turned, moved and scaled so that its five points (eye corners, nose) lie where the network expects them.
 
     `points` are in pixels (pixel 0 spans 0..1). Black outside the frame."""
@@ -162,9 +160,7 @@ def face_chip(
     return np.asarray(cv2.warpAffine(frame, matrix, (CHIP, CHIP), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def similarity(
-    points: Float[np.ndarray, "n 2"], wanted: Float[np.ndarray, "n 2"]
-) -> Float[np.ndarray, "2 3"]:
+def similarity(points: Float[np.ndarray, "n 2"], wanted: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
     """The rotation, scaling and shift, without mirroring, that brings `points` nearest to `wanted`.
 
     Source: least squares over complex numbers, where such a map is a x + b."""
@@ -200,7 +196,7 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 def _own_name(name: str) -> str:
-    """face-api's name of an array as a parameter of this module: conv/filters is conv.weight, scale/biases scale.bias."""
+    """face-api's name of an array as a parameter of this module: conv/filters is conv.weight, for instance."""
     renamed = name.replace("conv/filters", "conv/weight").replace("scale/weights", "scale/weight")
     return renamed.replace("scale/biases", "scale/bias").replace("/", ".")
 
