@@ -17,6 +17,8 @@ from directanimator.atomic import atomic_write
 from directanimator.video import write_video
 
 Frames = UInt8[np.ndarray, "f h w 3"]
+Panel = UInt8[np.ndarray, "_ _ _ 3"]
+"""Frames of any size and number, independent of the others'."""
 PANEL = 160
 """Height of a panel in pixels; width follows from the frames."""
 GAP = 4
@@ -32,17 +34,17 @@ class GalleryClip:
     name: str
     generated: Frames
     target: Frames
-    reference: Frames | None = None
+    reference: Panel | None = None
     """One frame or as many as the clip."""
-    driving: Frames | None = None
-    cues: Frames | None = None
+    driving: Panel | None = None
+    cues: Panel | None = None
     fps: float = DEFAULT_FPS
     subset: str = ""
 
-    def panels(self) -> dict[str, Frames]:
+    def panels(self) -> dict[str, Panel]:
         """The panels from left to right, by their captions."""
         difference = np.abs(self.generated.astype(np.int16) - self.target) * DIFFERENCE_GAIN
-        shown: dict[str, Frames | None] = {
+        shown: dict[str, Panel | None] = {
             "reference": self.reference,
             "driving": self.driving,
             "cues": self.cues,
@@ -108,7 +110,7 @@ def write_gallery(
     atomic_write(path, page.encode())
 
 
-def side_by_side(clip: GalleryClip) -> Frames:
+def side_by_side(clip: GalleryClip) -> Panel:
     """The clip's panels next to each other, frame by frame, RGB 0..255.
 
     Raises: ValueError if a panel has neither one frame nor as many as the clip."""

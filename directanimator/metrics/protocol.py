@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated, Self
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
+
+Record = TypeVar("Record", bound="ProtocolRecord")
 
 
 class ProtocolRecord(FrozenSpec):
@@ -20,7 +22,7 @@ class ProtocolRecord(FrozenSpec):
         return hashlib.sha256(record.encode()).hexdigest()[:8]
 
     @classmethod
-    def of_record(cls, record: object) -> Self:
+    def of_record(cls: type[Record], record: object) -> Record:
         """The protocol that `model_dump` wrote.
 
         Raises: UserError if the record is not one."""

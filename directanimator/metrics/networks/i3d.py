@@ -68,7 +68,7 @@ class I3d(nn.Module):
             net._load(arrays)
         except (KeyError, RuntimeError) as problem:
             raise UserError(f"{path}: not the weights of I3D: {str(problem).splitlines()[0]}") from problem
-        return net.eval().requires_grad_(False)
+        return net.eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
 
     @classmethod
     def fetched(cls) -> "I3d":

@@ -66,8 +66,8 @@ def _read(content: bytes) -> object:
 def _apply(name: str, stack: list[object]) -> None:
     if name == "MARK":
         stack.append(_MARK)
-    elif name == "EMPTY_DICT":
-        stack.append({})
+    elif name in ("EMPTY_DICT", "EMPTY_TUPLE"):
+        stack.append({} if name == "EMPTY_DICT" else ())
     elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
         count = int(name[-1])
         stack[-count:] = [tuple(stack[-count:])]
