@@ -281,7 +281,7 @@ class _Collected:
     def _add_value(self, name: str, evidence: ClipEvidence, metric: ClipMetric, networks: Networks) -> None:
         value, reason = math.nan, "in no frame was all that it needs found"
         try:
-            value = metric.compute(evidence, networks)
+            value = float(metric.compute(evidence, networks))
         except ValueError as problem:
             reason = str(problem)
         self.values.setdefault(metric.name, {})[name] = value

@@ -126,10 +126,13 @@ def side_by_side(clip: GalleryClip) -> Panel:
 
 
 def _panel(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    height, width = frame.shape[:2]
-    size = (max(round(width * PANEL / height), 2), PANEL)
-    method = cv2.INTER_NEAREST if height < PANEL else cv2.INTER_AREA
-    return np.asarray(cv2.resize(frame, size, interpolation=method), np.uint8)
+    method = cv2.INTER_NEAREST if frame.shape[0] < PANEL else cv2.INTER_AREA
+    return np.asarray(cv2.resize(frame, (_panel_width(frame[None]), PANEL), interpolation=method), np.uint8)
+
+
+def _panel_width(frames: Panel) -> int:
+    height, width = frames.shape[1:3]
+    return max(round(width * PANEL / height), 2)
 
 
 def _subsets(ranking: Ranking, subset_of: Mapping[str, str]) -> dict[str, list[str]]:
@@ -150,7 +153,10 @@ def _list(ranking: Ranking, subset: str, worst: Sequence[str]) -> str:
 
 
 def _figure(clip: GalleryClip, metrics: Sequence[str], rankings: Sequence[Ranking]) -> str:
-    captions = "".join(f"<span>{html.escape(name)}</span>" for name in clip.panels())
+    captions = "".join(
+        f'<span style="flex:{_panel_width(frames)}">{html.escape(name)}</span>'
+        for name, frames in clip.panels().items()
+    )
     scores = ", ".join(
         f"{'<b>' if ranking.metric in metrics else ''}{ranking.metric} {_number(ranking, clip.name)}"
         f"{'</b>' if ranking.metric in metrics else ''}"
@@ -160,7 +166,7 @@ def _figure(clip: GalleryClip, metrics: Sequence[str], rankings: Sequence[Rankin
     heading = html.escape(f"{clip.name} ({clip.subset})" if clip.subset else clip.name)
     return (
         f'<figure id="{_anchor(clip.name)}"><h3>{heading}</h3><div class="captions">{captions}</div>'
-        f'<video controls loop muted autoplay playsinline src="data:video/mp4;base64,{_encoded(clip)}"></video>'
+        f'<video loop muted autoplay playsinline src="data:video/mp4;base64,{_encoded(clip)}"></video>'
         f"<figcaption>{scores}</figcaption></figure>"
     )
 
@@ -191,13 +197,17 @@ h1 {{ font-size: 1.5rem; }} h3 {{ margin: .2rem 0; font-size: 1rem; }}
 .lists {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 1rem; }}
 .lists p {{ margin: 0; color: #666; font-size: .85rem; }} ol {{ margin: .3rem 0; padding-left: 1.3rem; }}
 figure {{ margin: 2rem 0; }} video {{ width: 100%; display: block; }}
-.captions {{ display: flex; font-size: .85rem; color: #444; }} .captions span {{ flex: 1; text-align: center; }}
+.captions {{ display: flex; font-size: .85rem; color: #444; }} .captions span {{ text-align: center; }}
 figcaption {{ color: #444; font-size: .85rem; }} figcaption b {{ color: #a30000; }}
 figure:target h3 {{ background: #fff3c4; }}
-</style></head><body><h1>{title}</h1>
+</style></head><body><h1>{title}</h1><p>A click stops a video, another lets it go on.</p>
 <div class="lists">
 {lists}
 </div>
 {figures}
+<script>
+for (const video of document.querySelectorAll("video"))
+  video.onclick = () => video.paused ? video.play() : video.pause();
+</script>
 </body></html>
 """

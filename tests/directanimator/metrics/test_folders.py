@@ -218,6 +218,20 @@ def test_the_list_names_every_metric(capsys):
     assert listed == list(BY_NAME)
 
 
+def test_the_gallery_of_folders_shows_the_worst_in_every_role(pair):
+    for number in range(7):
+        write(pair / "driving", f"clip_{number}", clip(50 + number))
+        write(pair / "reference", f"clip_{number}", clip(number, 1))
+    words = [f"{role}={pair / role}" for role in ("generated", "target", "driving", "reference")]
+    assert main([*words, f"output={pair / 'out'}", "metrics=psnr", "worst=2"]) == 0
+    page = (pair / "out" / "gallery.html").read_text()
+    clips = report(pair)["by_name"]["psnr"]["clips"]
+    assert re.findall(r'<figure id="clip-(\w+)"', page) == sorted(clips, key=clips.__getitem__)[:2]
+    captions = re.findall(r"<span[^>]*>([^<]+)</span>", page)
+    assert captions[:5] == ["reference", "driving", "generated", "target", "difference x 3"]
+    assert 'href="gallery.html"' in (pair / "out" / "report.html").read_text()
+
+
 # ---------------------------------------------------------------- against an earlier report
 
 
