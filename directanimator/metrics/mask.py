@@ -45,7 +45,7 @@ def mask_iou(
         raise ValueError(f"masks must have one shape, got {first.shape} and {second.shape}")
     a, b = _covered(first), _covered(second)
     union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0
+    return float(np.count_nonzero(a & b) / union) if union else 1.0
 
 
 def _covered(mask: UInt8[np.ndarray, "f h w"] | Bool[np.ndarray, "f h w"]) -> Bool[np.ndarray, "f h w"]:

@@ -2,16 +2,40 @@
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
 
+Record = TypeVar("Record", bound="ProtocolRecord")
 
-class Protocol(FrozenSpec):
-    """How a number was measured. Numbers of different protocols are never put side by side."""
+
+class ProtocolRecord(FrozenSpec):
+    """All that must be equal before two numbers are put side by side."""
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits of all fields."""
+        record = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(record.encode()).hexdigest()[:8]
+
+    @classmethod
+    def of_record(cls: type[Record], record: object) -> Record:
+        """The protocol that `model_dump` wrote.
+
+        Raises: UserError if the record is not one."""
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(["protocol", *map(str, first["loc"])])
+            raise UserError(f"{path}: {first['msg']}") from error
+
+
+class Protocol(ProtocolRecord):
+    """How the scores of a run's test clips were measured."""
 
     metric: str
     """Name of the metric or of the family of metrics."""
@@ -28,31 +52,49 @@ class Protocol(FrozenSpec):
     """Where the clips come from."""
     split: str
 
-    @property
-    def id(self) -> str:
-        """Eight hexadecimal digits of all fields."""
-        record = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(record.encode()).hexdigest()[:8]
 
-    @classmethod
-    def of_record(cls, record: object) -> "Protocol":
-        """The protocol that `model_dump` wrote.
+class MetricProtocol(ProtocolRecord):
+    """How one metric was measured on two folders of clips."""
 
-        Raises: UserError if the record is not one."""
-        try:
-            return cls.model_validate(record)
-        except ValidationError as error:
-            first = error.errors()[0]
-            path = ".".join(["protocol", *map(str, first["loc"])])
-            raise UserError(f"{path}: {first['msg']}") from error
+    metric: str
+    version: Annotated[int, Field(ge=1)]
+    """Version of its definition."""
+    parameters: str
+    """Choices that the definition leaves open, as `name=value`; empty when there is none."""
+    decoder: str
+    """What made pixels of the generated and of the target's files, and how they were stored."""
+    size: str
+    """Height x width of the frames as they were read."""
+    resize: str
+    """What is done to a frame before it is measured, cropping included; `none` for pixels as they are."""
+    fps: str
+    frames: str
+    """Video frames per clip."""
+    window: Annotated[int, Field(ge=1)] | None
+    """Frames that are looked at together; None when it is one frame or the whole clip."""
+    clips: Annotated[int, Field(ge=0)]
+    """Clips that have a value, N."""
+    items: Annotated[int, Field(ge=0)]
+    """Feature vectors per set: windows or frames; clips where a metric has one value per clip."""
+    network: str
+    """Feature network; empty for plain pixels."""
+    weights: str
+    """First digits of the sha256 of the network's weights."""
+    target: str
+    """First digits of the sha256 of all target clips' names and pixels."""
 
 
-def compare(first: Protocol, second: Protocol) -> None:
+def compare(first: ProtocolRecord, second: ProtocolRecord) -> None:
     """Nothing, when numbers of the two protocols may be compared.
 
     Raises: UserError that names each field in which they differ."""
-    if first.id == second.id:
-        return
     before, after = first.model_dump(), second.model_dump()
-    differing = [f"{name} ({before[name]!r} and {after[name]!r})" for name in before if before[name] != after[name]]
+    if before == after:
+        return
+    names = dict.fromkeys([*before, *after])
+    differing = [
+        f"{name} ({before.get(name)!r} and {after.get(name)!r})"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
     raise UserError(f"protocols {first.id} and {second.id} cannot be compared: they differ in {', '.join(differing)}")

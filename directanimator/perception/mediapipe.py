@@ -146,11 +146,11 @@ class MediapipePerception:
     Deviation: the paper segments with Grounded SAM 2 and finds faces with InsightFace."""
 
     def __init__(self, num_threads: int = 1) -> None:
-        self._short_range = _Net(asset("face_detection_short_range"), num_threads)
-        self._full_range = _Net(asset("face_detection_full_range_sparse"), num_threads)
-        self._pose_detection = _Net(asset("pose_detection"), num_threads)
-        self._pose_landmark = _Net(asset("pose_landmark_full"), num_threads)
-        self._selfie = _Net(asset("selfie_segmentation"), num_threads)
+        self._short_range = Net(asset("face_detection_short_range"), num_threads)
+        self._full_range = Net(asset("face_detection_full_range_sparse"), num_threads)
+        self._pose_detection = Net(asset("pose_detection"), num_threads)
+        self._pose_landmark = Net(asset("pose_landmark_full"), num_threads)
+        self._selfie = Net(asset("selfie_segmentation"), num_threads)
 
     def track(self, frames: UInt8[np.ndarray, "f h w 3"]) -> PersonTrack:
         """The most prominent person of a clip; an empty mask, score 0 and a NaN box where none is seen."""
@@ -245,7 +245,7 @@ class MediapipePerception:
         return np.asarray((whole.clip(0, 1) * 255).round(), np.uint8)
 
 
-class _Net:
+class Net:
     """A TFLite file as a function from one input to its outputs."""
 
     def __init__(self, path: Path, num_threads: int) -> None:
@@ -257,11 +257,13 @@ class _Net:
         self._outputs: list[int] = [detail["index"] for detail in self._interpreter.get_output_details()]
 
     def __call__(self, pixels: Float32[np.ndarray, "s s 3"]) -> list[np.ndarray]:
+        """All outputs for one picture, in the file's order."""
         self._interpreter.set_tensor(self._input, pixels[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def detect(self, crop: UInt8[np.ndarray, "s s 3"], grid: AnchorGrid, threshold: float) -> Detections:
+        """What a single-shot detector finds in a crop of its input size."""
         raw, logits = self(_unit(crop) * 2 - 1)
         return decode(raw[0], logits[0, :, 0], grid, threshold)
 

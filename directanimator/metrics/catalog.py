@@ -1,0 +1,261 @@
+"""Every metric that two folders of clips can be measured by: its needs, which way is better, what it claims to see."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Real
+
+from directanimator.errors import UserError, did_you_mean
+from directanimator.metrics import face_identity, image, landmarks
+from directanimator.metrics.drift import color_drift, identity_drift
+from directanimator.metrics.features import Networks, Observed
+from directanimator.metrics.flicker import flicker
+from directanimator.metrics.frechet import frechet_distance
+from directanimator.metrics.kernel_distance import kernel_distance
+from directanimator.metrics.mask import mask_iou
+from directanimator.metrics.perceptual import lpips_mobilenetv2
+
+Better = Literal["higher", "lower"]
+Role = Literal["generated", "target", "reference", "driving"]
+ROLES: tuple[Role, ...] = ("generated", "target", "reference", "driving")
+Degradation = Literal["noise", "blur", "shift", "identity_swap", "frame_shuffle", "color_slide"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipEvidence:
+    """One clip in all its roles, as far as they are given."""
+
+    generated: Observed
+    target: Observed
+    reference: Observed | None = None
+    driving: Observed | None = None
+
+    @property
+    def motion(self) -> Observed:
+        """Whose motion is to be followed: the driving video, or the target where there is none."""
+        return self.driving or self.target
+
+    @property
+    def of_truth(self) -> "ClipEvidence":
+        """The evidence that the target itself would be: what a perfect answer gets."""
+        return ClipEvidence(self.target, self.target, self.reference, self.driving)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name on the command line, and all that is said about it beside its value."""
+
+    name: str
+    meaning: str
+    better: Better
+    unit: str = ""
+    version: int = 1
+    parameters: str = ""
+    features: tuple[str, ...] = ()
+    """Extractors whose arrays it reads; the first names network and weights in the protocol."""
+    network: str = ""
+    """Extractor in the protocol of a metric that runs a network of its own."""
+    roles: tuple[Role, ...] = ()
+    """Folders it needs beside generated and target."""
+    sees: frozenset[Degradation] = field(default=frozenset())
+    """Degradations in whose strength it is monotone."""
+    decimals: int = 3
+    has_ceiling: bool = False
+    """Whether the target itself does not get the best value: then its value is shown beside."""
+
+
+@dataclass(frozen=True)
+class ClipMetric(Metric):
+    """One value per clip."""
+
+    compute: Callable[[ClipEvidence, Networks], float] = lambda evidence, networks: float("nan")
+
+
+@dataclass(frozen=True)
+class SetMetric(Metric):
+    """One value per pair of sets."""
+
+    array: str = ""
+    """Name of the feature vectors."""
+    compute: Callable[[Real[np.ndarray, "n d"], Real[np.ndarray, "m d"]], float] = frechet_distance
+    biased: bool = True
+    """Whether small sets make it larger."""
+
+
+def _shown(evidence: ClipEvidence) -> Bool[np.ndarray, " f"]:
+    """Frames in which the truth shows a face."""
+    return np.asarray(np.isfinite(_embedding(evidence.target)).all(axis=1))
+
+
+def _embedding(observed: Observed) -> np.ndarray:
+    return observed.features["dlib_face.embedding"]
+
+
+def _fis_reference(evidence: ClipEvidence, networks: Networks) -> float:
+    made = _embedding(evidence.generated)
+    reference = evidence.reference
+    if reference is None:
+        raise ValueError("no reference")
+    seen = _embedding(reference)[np.isfinite(_embedding(reference)).all(axis=1)]
+    if not len(seen):
+        raise ValueError("no face found in the reference")
+    return face_identity.fis(made, np.repeat(seen[:1], len(made), axis=0), _shown(evidence))
+
+
+def _identity_drift(evidence: ClipEvidence, networks: Networks) -> float:
+    return identity_drift(face_identity.similarity(_embedding(evidence.generated), _embedding(evidence.target)))
+
+
+def _plc(normalizer: landmarks.Normalizer) -> Callable[[ClipEvidence, Networks], float]:
+    def compute(evidence: ClipEvidence, networks: Networks) -> float:
+        made, driver = evidence.generated, evidence.motion
+        sizes = (made.frames.shape[1:3], driver.frames.shape[1:3])
+        return landmarks.plc(_body(made), _body(driver), *sizes, normalizer)
+
+    return compute
+
+
+def _body(observed: Observed) -> np.ndarray:
+    return observed.features["person.landmarks"]
+
+
+_PIXELS: frozenset[Degradation] = frozenset({"noise", "blur", "shift", "identity_swap", "frame_shuffle", "color_slide"})
+_LOOKS: frozenset[Degradation] = frozenset({"noise", "blur"})
+_FACE = ("dlib_face", "person")
+_DLIB = "dlib's network, not ArcFace"
+
+METRICS: tuple[ClipMetric | SetMetric, ...] = (
+    ClipMetric(
+        "l1", "mean absolute difference of pixels", "lower", decimals=4, sees=_PIXELS,
+        compute=lambda e, n: image.l1(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "psnr", "peak signal-to-noise ratio, squared error pooled over the clip", "higher", unit="dB", decimals=2,
+        sees=_PIXELS, compute=lambda e, n: image.psnr(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "psnr_disco", "PSNR with uint8 wrap-around: WRONG, only to read old tables", "higher", unit="dB", decimals=2,
+        compute=lambda e, n: image.psnr_disco(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "ssim", "structural similarity, Gaussian window", "higher", parameters="sigma=1.5 color=mean over RGB",
+        sees=_PIXELS - {"color_slide"}, compute=lambda e, n: image.ssim(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "lpips_mobilenetv2", "perceptual distance on MobileNetV2; not comparable with published LPIPS", "lower",
+        parameters="maps=1,3,6,13,17 weights=equal", network="mobilenet_v2", sees=_PIXELS,
+        compute=lambda e, n: lpips_mobilenetv2(n.mobilenet_v2, e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "flicker", "difference of frame differences: temporal error", "lower", decimals=4,
+        sees=frozenset({"noise", "frame_shuffle"}), compute=lambda e, n: flicker(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "color_drift", "change of the mean color's error, first to last quarter", "lower", decimals=4,
+        sees=frozenset({"color_slide"}), compute=lambda e, n: color_drift(e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
+        "mask_iou", "overlap of the person with the target's, MediaPipe masks", "higher", features=("person",),
+        sees=frozenset({"shift", "frame_shuffle"}),
+        compute=lambda e, n: mask_iou(e.generated.features["person.mask"], e.target.features["person.mask"]),
+    ),
+    ClipMetric(
+        "fis_dlib", f"face identity similarity with the target's face ({_DLIB}); a missing face counts 0", "higher",
+        features=_FACE, sees=frozenset({"identity_swap"}),
+        compute=lambda e, n: face_identity.fis(_embedding(e.generated), _embedding(e.target), _shown(e)),
+    ),
+    ClipMetric(
+        "fis_dlib_reference", f"face identity similarity with the reference's face ({_DLIB})", "higher",
+        features=_FACE, roles=("reference",), sees=frozenset({"identity_swap"}), has_ceiling=True,
+        compute=_fis_reference,
+    ),
+    ClipMetric(
+        "fts_dlib", f"face identity similarity of adjacent frames ({_DLIB})", "higher", features=_FACE,
+        has_ceiling=True, sees=frozenset({"identity_swap"}),
+        compute=lambda e, n: face_identity.fts(_embedding(e.generated), _shown(e)),
+    ),
+    ClipMetric(
+        "face_recall", "share of the target's faces that are found in the generated frames", "higher", features=_FACE,
+        compute=lambda e, n: face_identity.face_recall(_embedding(e.generated), _shown(e)),
+    ),
+    ClipMetric(
+        "identity_drift_dlib", f"similarity with the true face lost from first to last quarter ({_DLIB})", "lower",
+        features=_FACE, compute=_identity_drift,
+    ),
+    ClipMetric(
+        "plc", "distance of body landmarks to the driver's (the target's without driving=)", "lower", decimals=4,
+        parameters="normalizer=image", features=("person",), has_ceiling=True,
+        sees=frozenset({"shift", "frame_shuffle"}), compute=_plc("image"),
+    ),
+    ClipMetric(
+        "plc_person", "the same, moved and scaled to the person", "lower", parameters="normalizer=person",
+        features=("person",), has_ceiling=True, sees=frozenset({"frame_shuffle"}), compute=_plc("person"),
+    ),
+    ClipMetric(
+        "joint_recall", "share of the driver's landmarks that are found in the generated frames", "higher",
+        features=("person",), has_ceiling=True,
+        compute=lambda e, n: landmarks.landmark_recall(_body(e.generated), _body(e.motion)),
+    ),
+    ClipMetric(
+        "flc", "distance of face landmarks to the driver's, in shares of the face", "lower", decimals=4,
+        parameters="normalizer=face box points=468", features=("person",), has_ceiling=True,
+        sees=frozenset({"frame_shuffle"}),
+        compute=lambda e, n: landmarks.flc(e.generated.features["person.mesh"], e.motion.features["person.mesh"]),
+    ),
+    SetMetric(
+        "fvd", "Frechet distance of I3D logits", "lower", features=("i3d",), decimals=1, array="i3d.logits",
+        parameters="covariance=n-1 features=logits", sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+    ),
+    SetMetric(
+        "kvd_i3d", "unbiased kernel distance of I3D logits", "lower", features=("i3d",), array="i3d.logits",
+        parameters="kernel=(x.y/d+1)^3", compute=kernel_distance, biased=False,
+        sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+    ),
+    SetMetric(
+        "fid_vid_i3d", "Frechet distance of I3D's pooled features; DisCo's FID-VID has another network", "lower",
+        features=("i3d",), array="i3d.pooled", parameters="covariance=n-1 features=pooled",
+        sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+    ),
+    SetMetric(
+        "fid_mobilenetv2", "Frechet distance over all frames; not comparable with published FID", "lower",
+        features=("mobilenet_v2",), array="mobilenet_v2.pooled", parameters="covariance=n-1 frames=pooled",
+        sees=_LOOKS | {"identity_swap"}, decimals=2,
+    ),
+    SetMetric(
+        "kid_mobilenetv2", "unbiased kernel distance over all frames; not comparable with published KID", "lower",
+        features=("mobilenet_v2",), array="mobilenet_v2.pooled", parameters="kernel=(x.y/d+1)^3",
+        compute=kernel_distance, biased=False, sees=_LOOKS | {"identity_swap"}, decimals=4,
+    ),
+)  # fmt: skip
+
+BY_NAME: Mapping[str, ClipMetric | SetMetric] = {metric.name: metric for metric in METRICS}
+
+
+def chosen(names: str) -> list[ClipMetric | SetMetric]:
+    """The metrics of a comma-separated list, or all of `all`, in the catalog's order.
+
+    Raises: UserError for an unknown name."""
+    if names == "all":
+        return list(METRICS)
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in BY_NAME:
+            raise UserError(f"metrics={name}: want all or of {', '.join(BY_NAME)}{did_you_mean(name, BY_NAME)}")
+    return [metric for metric in METRICS if metric.name in wanted]
+
+
+def extractors_of(metrics: Iterable[Metric]) -> list[str]:
+    """The extractors whose arrays the metrics read."""
+    return sorted({name for metric in metrics for name in metric.features})
+
+
+def network_of(metric: Metric) -> str:
+    """The extractor that a metric's protocol names; empty for plain pixels."""
+    return metric.network or (metric.features[0] if metric.features else "")
+
+
+def values_of(metric: SetMetric, clips: Sequence[Observed]) -> Real[np.ndarray, "n d"]:
+    """The feature vectors of all clips, one after the other."""
+    return np.concatenate([clip.features[metric.array] for clip in clips])
