@@ -1,5 +1,6 @@
 """The pose cue: the gray, low-passed person, which carries the motion."""
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
@@ -69,4 +70,7 @@ def person_on_gray(
     """The frames with mid-gray wherever the mask is zero.
 
     Done before frames are resized, or the background would bleed into the person's outline."""
-    return np.where(mask[..., None] > 0, frames, np.uint8(MID_GRAY))
+    person = np.full_like(frames, MID_GRAY)
+    for frame, coverage, target in zip(frames, mask, person, strict=True):
+        cv2.copyTo(frame, coverage, target)
+    return person
