@@ -6,6 +6,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 RUNS_VARIABLE = "DIRECTANIMATOR_RUNS"
 ASSETS_VARIABLE = "DIRECTANIMATOR_ASSETS"
+CUES_VARIABLE = "DIRECTANIMATOR_CUES"
 
 
 def _chosen(variable: str, default: Path) -> Path:
@@ -28,6 +29,11 @@ def runs_root() -> Path:
 def assets_root() -> Path:
     """The absolute directory of fetched weights and clips: $DIRECTANIMATOR_ASSETS, else `.cache/assets`."""
     return _chosen(ASSETS_VARIABLE, PROJECT / ".cache" / "assets")
+
+
+def cues_root() -> Path:
+    """The absolute directory of extracted cues: $DIRECTANIMATOR_CUES, else `.cache/cues`."""
+    return _chosen(CUES_VARIABLE, PROJECT / ".cache" / "cues")
 
 
 def pretraining_root() -> Path:

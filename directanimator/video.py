@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -113,17 +113,28 @@ def write_video(path: Path | str, frames: UInt8[np.ndarray, "f h w 3"], fps: flo
     yuv420p needs even sides: an odd side grows by one, repeating the last row or column.
 
     Raises: UserError if there are no frames, the rate is not positive, or the file cannot be written."""
+    if 0 in frames.shape:
+        raise UserError(f"{path}: nothing to write, the frames have the shape {frames.shape}")
+    write_frames(path, frames, fps)
+
+
+def write_frames(path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> None:
+    """Writes frames of one size that come one by one, as `write_video` does.
+
+    Raises: UserError as `write_video` does."""
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise UserError(f"{path}: a video is written as .mp4, not as {path.suffix or 'a name without a suffix'!r}")
-    if 0 in frames.shape:
-        raise UserError(f"{path}: nothing to write, the frames have the shape {frames.shape}")
     _check_wanted(None, fps)
+    coming = iter(frames)
+    first = next(coming, None)
+    if first is None:
+        raise UserError(f"{path}: nothing to write, there are no frames")
     import av
 
     try:
         with _replacing(path) as partial, av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
-            _encode(container, _even(frames), _rational(fps))
+            _encode(container, itertools.chain([first], coming), _even(first).shape[:2], _rational(fps))
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
 
@@ -284,22 +295,25 @@ def _umask() -> int:
     return mask
 
 
-def _even(frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f h2 w2 3"]:
-    _, height, width, _ = frames.shape
-    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    height, width, _ = frame.shape
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _encode(container: "OutputContainer", frames: UInt8[np.ndarray, "f h w 3"], rate: Fraction) -> None:
+def _encode(
+    container: "OutputContainer", frames: Iterable[UInt8[np.ndarray, "h w 3"]], size: tuple[int, ...], rate: Fraction
+) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
-    stream.height, stream.width = frames.shape[1:3]
+    stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     stream.codec_context.colorspace = Colorspace.ITU601
     stream.codec_context.color_range = ColorRange.MPEG
-    for pixels in frames:
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+    for frame in frames:
+        pixels = np.ascontiguousarray(_even(frame))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
     container.mux(stream.encode(None))
 
 

@@ -115,7 +115,7 @@ class Follower:
 
     def _likeness(self, body: Body) -> float:
         """Overlap of the body's colors with the remembered ones, in [0, 1]."""
-        return float(np.minimum(body.look, self._look).sum())
+        return 1.0 if self._look is None else float(np.minimum(body.look, self._look).sum())
 
     def _is_continuous(self, body: Body) -> bool:
         return self._is_within(body, MAX_STEP, MAX_GROWTH)

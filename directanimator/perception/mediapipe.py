@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 
 from directanimator.ahead import ahead
 from directanimator.assets import asset
-from directanimator.cues.person import PersonTrack, no_landmarks
+from directanimator.cues.person import LANDMARKS, PersonTrack, no_landmarks
 from directanimator.perception.following import Body, Box, Follower, distinct, look_of
 from directanimator.perception.person import Seen, Sighting, no_face, tracked
 from directanimator.perception.region import Patch, Point, Square, View
@@ -48,6 +48,7 @@ _PORTRAIT_FACE = 0.15
 _LARGE_HEAD = 2 * _PORTRAIT_FACE
 """Head region, in short sides of the frame, from which its face may be that of a portrait."""
 _HEAD_POINTS = slice(0, 11)
+_HEAD = LANDMARKS.index("head")
 _CENTER_POINT, _TOP_POINT = 33, 34
 _POINTS_OF_LANDMARK = (_HEAD_POINTS, *(slice(i, i + 1) for i in (*range(11, 17), *range(23, 29))))
 """The net's points behind each of LANDMARKS: the face's mean, then shoulders to wrists, then hips to ankles."""
@@ -128,7 +129,8 @@ class MediapipeBodies:
     def _regions(self, frame: UInt8[np.ndarray, "h w 3"], where: Square) -> list[Square]:
         """Where bodies seem to be in a part of the frame, the surest first."""
         found = self._pose_detection.detect(where.crop(frame, _POSE.size), _POSE, _POSE_THRESHOLD)
-        return [Square.around_body(*where.to_frame(points[:2]), _BODY_MARGIN) for points in found.points]
+        circles = [where.to_frame(points[:2]) for points in found.points]
+        return [Square.around_body(center, top, _BODY_MARGIN) for center, top in circles]
 
 
 class MediapipeFaces:
@@ -150,7 +152,9 @@ class MediapipeFaces:
             if found:
                 return _nearest(found, last)
         found = self.near(frame, body.head, _HEAD_FACE_THRESHOLD)
-        return _nearest(found or self.far(frame, body.head, _HEAD_FACE_THRESHOLD), last)
+        if not found and np.isfinite(body.landmarks[_HEAD]).all():  # or the head is turned away
+            found = self.far(frame, body.head, _HEAD_FACE_THRESHOLD)
+        return _nearest(found, last)
 
     def near(
         self, frame: UInt8[np.ndarray, "h w 3"], region: Square, threshold: float = _LONE_FACE_THRESHOLD
@@ -222,7 +226,7 @@ class MediapipePerception:
         if body is None and (face is None or not portrait):
             return Sighting(None)
         return Sighting(
-            mask=self._selfie_patch(look.frame) if portrait else body and body.region.patch(_levels(body.mask)),
+            mask=body.region.patch(_levels(body.mask)) if body and not portrait else self._selfie_patch(look.frame),
             face_box=face.box if face else no_face(),
             score=max(body.presence if body else 0.0, face.score if face else 0.0),
             landmarks=body.landmarks if body else no_landmarks(1)[0],
@@ -269,9 +273,7 @@ def _levels(mask: Float32[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
 def _tiles(height: int, width: int) -> list[Square]:
     """Overlapping upright squares that cover the frame, each of a part of its shorter side."""
     side = _TILE * min(height, width)
-    rows, columns = (
-        np.linspace(side / 2, n - side / 2, 1 + math.ceil(1.5 * (n / side - 1))) for n in (height, width)
-    )
+    rows, columns = (np.linspace(side / 2, n - side / 2, 1 + math.ceil(1.5 * (n / side - 1))) for n in (height, width))
     return [Square.upright(np.array([x, y], np.float32), float(side)) for y in rows for x in columns]
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 _SUPERSAMPLING = 2
-"""Samples per pixel of a crop, along each side, where the frame holds that many."""
+"""Samples per pixel of a crop, along each side, where the frame holds that many but not much more."""
+_AVERAGED = 3.0
+"""Frame pixels per pixel of a crop from which the frame is averaged first, and one sample is enough."""
 _COARSEST = 2.0
 """Mask pixels per output pixel beyond which a mask is averaged before it is laid down, or it would alias."""
 
@@ -129,8 +131,9 @@ class Square:
 
     def crop(self, frame: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
         """The region at `size` pixels a side; black outside the frame. Shrinking averages, so it does not alias."""
-        samples = min(_SUPERSAMPLING, max(1, round(self.side / size)))
-        factor = max(1, int(self.side / (size * samples)))
+        ratio = self.side / size
+        samples = 1 if ratio >= _AVERAGED else min(_SUPERSAMPLING, max(1, round(ratio)))
+        factor = max(1, int(ratio / samples))
         source, left, top = self._surroundings(frame, factor)
         if factor > 1:
             source = cv2.resize(source, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
