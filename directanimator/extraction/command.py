@@ -195,7 +195,7 @@ def run(request: Request, sources: Sequence[Source], watch: Watch) -> Tally:
     tally = Tally({}, {})
     reference: Reference | None = None
     if request.reference is not None:
-        reference = watched_reference(request.reference, request.spec, watch.make())
+        reference = watched_reference(request.reference, request.spec, watch.make(request.reference))
     for source in progress(sources, "extracting", total=len(sources)):
         try:
             done = extract(source.path, request.spec, request.store, watch, reference)

@@ -63,8 +63,9 @@ _SURVEY_SIDE = 64
 class Watch:
     """Who looks at frames; made only when there is something to look at."""
 
-    make: Callable[[], PersonWatch]
-    identity: Mapping[str, str]
+    make: Callable[[Path], PersonWatch]
+    """Who looks at the frames of a file."""
+    identity: Callable[[Path], Mapping[str, str]]
     """What names the nets and their weights."""
 
 
@@ -148,7 +149,7 @@ def extract(
 
     Raises: UserError if the video cannot be read to its end, or shows nobody. Then it leaves no cue behind."""
     video = digest_of_file(path)
-    keys = keys_of(video, spec, watch.identity, reference.digest if reference else None)
+    keys = keys_of(video, spec, watch.identity(path), reference.digest if reference else None)
     missing = tuple(step for step in STEPS if store.entry(step, keys[step]) is None)
     maker = _Maker(path, spec, store, watch, reference, keys, missing)
     if missing:
@@ -250,7 +251,7 @@ class _Maker:
         """What the nets see; in the store once the last frame is read."""
         with self._store.writer("sightings", self._keys["sightings"], SIGHTINGS) as writer:
             notes = Sightings(fps, 0, 0)
-            for seen in self._watch.make().watch(frames):
+            for seen in self._watch.make(self._path).watch(frames):
                 writer.append(seen.sighting)
                 notes.height, notes.width = seen.frame.shape[:2]
                 notes.num_seen += seen.sighting.mask is not None

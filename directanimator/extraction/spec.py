@@ -24,7 +24,9 @@ class PerceptionSpec(FrozenSpec):
     most central one."""
 
     @model_validator(mode="after")
-    def _box_has_an_area(self) -> "PerceptionSpec":
+    def _parts_agree(self) -> "PerceptionSpec":
+        if (self.masks == "truth") != (self.faces == "truth"):
+            raise ValueError(f"masks={self.masks}, faces={self.faces}: truth is for both or none")
         if self.person is not None and not (self.person[0] < self.person[2] and self.person[1] < self.person[3]):
             raise ValueError(f"person={self.person}: want x0 < x1 and y0 < y1")
         return self
