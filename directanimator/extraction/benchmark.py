@@ -135,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"want video=FILE and frames=N, N above {WARM_UP}")
         costs = filters()
         (baseline,) = list(costs.values())[:1]
-        for name, cost in costs.items():
-            print(f"{name:34} {cost:6.2f} ms  {cost / baseline:.2f} x", flush=True)
+        for name, spent in costs.items():
+            print(f"{name:34} {spent:6.2f} ms  {spent / baseline:.2f} x", flush=True)
         cost = triplet(path, int(frames), MediapipePerception())
         print(f"{'whole triplet, a frame':34} {cost.wall:6.2f} ms  processor {cost.processor:.2f} ms")
     except UserError as error:

@@ -39,6 +39,7 @@ from directanimator.extraction.stream import (
     pose_frames,
     trimmed,
 )
+from directanimator.frozen import FrozenSpec
 from directanimator.perception import following, mediapipe, region, ssd
 from directanimator.perception.person import PersonWatch, Seen, Sighting, tracked
 from directanimator.perception.region import View
@@ -158,7 +159,7 @@ def extract(
     whole = {step: entry for step, entry in entries.items() if entry is not None}
     for entry in whole.values():
         store.touch(entry)
-    seen, verdicts = Sightings(**whole["sightings"].notes), Verdicts(**whole["gate"].notes)
+    seen, verdicts = Sightings.model_validate(whole["sightings"].notes), Verdicts.model_validate(whole["gate"].notes)
     reasons = Counter(reason for reason in verdicts.reasons if reason)
     return Extracted(
         video=video,
@@ -174,18 +175,16 @@ def extract(
     )
 
 
-@dataclass
-class Sightings:
+class Sightings(FrozenSpec):
     """What is noted beside the sightings of a clip."""
 
     fps: float
     height: int
     width: int
-    num_seen: int = 0
+    num_seen: int
 
 
-@dataclass
-class Verdicts:
+class Verdicts(FrozenSpec):
     """What is noted of the gate, and of the square that it saw."""
 
     reasons: list[str | None]
@@ -239,7 +238,7 @@ class _Maker:
 
     def _require_somebody(self) -> None:
         known = self._sightings()
-        if known and not Sightings(**known.notes).num_seen:
+        if known and not Sightings.model_validate(known.notes).num_seen:
             raise UserError(f"no person found in {self._path}: want one person, well visible, in most frames")
 
     def _look(self) -> None:
@@ -250,14 +249,14 @@ class _Maker:
     def _looked(self, frames: Iterator[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[Seen]:
         """What the nets see; in the store once the last frame is read."""
         with self._store.writer("sightings", self._keys["sightings"], SIGHTINGS) as writer:
-            notes = Sightings(fps, 0, 0)
+            height, width, num_seen = 0, 0, 0
             for seen in self._watch.make(self._path).watch(frames):
                 writer.append(seen.sighting)
-                notes.height, notes.width = seen.frame.shape[:2]
-                notes.num_seen += seen.sighting.mask is not None
+                height, width = seen.frame.shape[:2]
+                num_seen += seen.sighting.mask is not None
                 self.looked_at += 1
                 yield seen
-            writer.notes.update(vars(notes))
+            writer.notes.update(vars(Sightings(fps=fps, height=height, width=width, num_seen=num_seen)))
 
     def _first_pass(self, spool: Spool, face: EntryWriter[dict[str, np.ndarray]] | None) -> Iterator[FrameFacts]:
         known = self._sightings()
@@ -282,7 +281,8 @@ class _Maker:
         gate_writer = stack.enter_context(self._writer("gate"))
         num_faces = sum(frame.face_present for frame in frames)
         crop = self._shown
-        gate_writer.notes.update(vars(Verdicts(list(verdicts.reasons), num_faces, crop.left, crop.top, crop.side)))
+        square = {"left": crop.left, "top": crop.top, "side": crop.side}
+        gate_writer.notes.update(reasons=list(verdicts.reasons), num_faces=num_faces, **square)
         accepted = [bool(verdict) for verdict in verdicts.accepted]
         of_accepted = [frame.moments for frame, good in zip(frames, accepted, strict=True) if good]
         boxes = [frame.face_box for frame in frames]
@@ -298,7 +298,7 @@ class _Maker:
     def _alignment(self, known: Entry | None) -> Alignment:
         if self._reference is None or known is None:
             return identity_alignment()
-        survey, notes = _survey(known), Sightings(**known.notes)
+        survey, notes = _survey(known), Sightings.model_validate(known.notes)
         crop = trimmed(_crop(survey, (notes.height, notes.width), self._spec), self._spec.size)
         driving = tracked(survey, _view(crop, _SURVEY_SIDE))
         return align(driving, self._reference.track, self._spec.cues.location.align_by)

@@ -35,7 +35,7 @@ def strips(path: Path, extracted: Extracted, store: Store, fps: float | None) ->
 
     Raises: UserError if the video cannot be read, or an entry was evicted meanwhile."""
     entries: dict[Step, Entry] = {step: _entry(store, step, key) for step, key in extracted.keys.items()}
-    verdicts = Verdicts(**entries["gate"].notes)
+    verdicts = Verdicts.model_validate(entries["gate"].notes)
     crop = Crop(verdicts.left, verdicts.top, verdicts.side)
     cues = (entries[step].items(FRAME_ARRAYS) for step in ("pose", "face", "location"))
     with open_video(path, fps) as video:
@@ -82,7 +82,7 @@ def write_preview(path: Path, extracted: Extracted, store: Store, fps: float | N
 
 def sheet_row(path: Path, extracted: Extracted, store: Store, fps: float | None) -> UInt8[np.ndarray, "h w 3"]:
     """The strip of the accepted frame that is nearest to the middle of the clip."""
-    reasons = Verdicts(**_entry(store, "gate", extracted.keys["gate"]).notes).reasons
+    reasons = Verdicts.model_validate(_entry(store, "gate", extracted.keys["gate"]).notes).reasons
     middle = len(reasons) // 2
     chosen = min(range(len(reasons)), key=lambda i: (reasons[i] is not None, abs(i - middle)))
     for number, strip in enumerate(strips(path, extracted, store, fps)):

@@ -44,6 +44,8 @@ _LONE_FACE_THRESHOLD = 0.65
 _POSE_THRESHOLD = 0.5
 _BODY_MARGIN = 1.25
 _HEAD_SIDE = 0.25
+_OFF_CENTER = 0.6
+"""Farthest that a face lies from the mean of the head's landmarks, in sides of the face."""
 _PORTRAIT_FACE = 0.15
 _LARGE_HEAD = 2 * _PORTRAIT_FACE
 """Head region, in short sides of the frame, from which its face may be that of a portrait."""
@@ -151,9 +153,9 @@ class MediapipeFaces:
             found = _within(_large(self.near(frame, whole), short), body.head)
             if found:
                 return _nearest(found, last)
-        found = self.near(frame, body.head, _HEAD_FACE_THRESHOLD)
+        found = _centered(self.near(frame, body.head, _HEAD_FACE_THRESHOLD), body.head)
         if not found and np.isfinite(body.landmarks[_HEAD]).all():  # or the head is turned away
-            found = self.far(frame, body.head, _HEAD_FACE_THRESHOLD)
+            found = _centered(self.far(frame, body.head, _HEAD_FACE_THRESHOLD), body.head)
         return _nearest(found, last)
 
     def near(
@@ -309,6 +311,11 @@ def _distinct(faces: Sequence[Face]) -> list[Face]:
 
 def _within(faces: Sequence[Face], region: Square) -> list[Face]:
     return [face for face in faces if np.abs(face.center - region.center).max() < region.side / 2]
+
+
+def _centered(faces: Sequence[Face], head: Square) -> list[Face]:
+    """The faces in the middle of a head's region; beside it may be somebody who stands behind."""
+    return [face for face in faces if np.linalg.norm(face.center - head.center) < _OFF_CENTER * face.side]
 
 
 def _nearest(faces: Sequence[Face], last: Face | None) -> Face | None:

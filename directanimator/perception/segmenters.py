@@ -3,6 +3,7 @@
 MediaPipe's body nets find and follow the person, whose box is the prompt; `grounded_sam` finds the box by text, as the
 paper does. Nothing is ever downloaded."""
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -221,6 +222,9 @@ def _original_sam(path: Path) -> Any:
     import torch
     from segment_anything.build_sam import _build_sam
 
+    if not zipfile.is_zipfile(path):
+        # What is older than torch's archive format is refused too: only a pickle can tell it from anything else.
+        raise UserError(f"{path}: not a SAM checkpoint: no archive of torch")
     try:
         weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         width = weights["image_encoder.pos_embed"].shape[-1]
@@ -228,7 +232,7 @@ def _original_sam(path: Path) -> Any:
         whole = [block for block, span in spans.items() if len(span) == 2 * _GRID - 1]
         sam = _build_sam(width, len(spans), width // spans[0].shape[-1], whole)
         sam.load_state_dict(weights)
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
         raise UserError(f"{path}: not a SAM checkpoint: {str(error).strip().splitlines()[0]}") from error
     return sam.eval()
 

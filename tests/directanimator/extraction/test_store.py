@@ -31,10 +31,15 @@ def test_what_was_appended_comes_back_in_order(tmp_path_factory, num_frames):
 
 def test_an_interrupted_writer_leaves_nothing(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.writer("pose", "k", FRAME_ARRAYS) as writer:
-        for _ in range(SHARD_FRAMES + 1):
-            writer.append({"x": np.zeros(3)})
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with store.writer("pose", "k", FRAME_ARRAYS) as writer:
+            for _ in range(SHARD_FRAMES + 1):
+                writer.append({"x": np.zeros(3)})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert store.entry("pose", "k") is None
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

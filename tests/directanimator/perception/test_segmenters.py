@@ -1,4 +1,4 @@
-"""Promptable segmenters: tiny random nets, saved and loaded in the real format, and what is said when one is missing."""
+"""Promptable segmenters: tiny random nets, saved and loaded in the real format; what is said when one is missing."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,7 @@ def dino_parts(folder: Path) -> None:
             "model_type": "bert", "vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
             "intermediate_size": 16,
         },
-        d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=5,
     )  # fmt: skip
     torch.manual_seed(0)
