@@ -207,7 +207,9 @@ def _opened(path: Path) -> Iterator["InputContainer"]:
 
     _existing_file(path)
     try:
-        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}) as container:
+        place, options = f"file:{path.resolve()}", {"protocol_whitelist": "file"}
+        # Titles and the like may be in any encoding, or damaged; nobody reads them here.
+        with av.open(place, options=options, metadata_errors="replace") as container:
             yield container
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: not a readable video (another format, or cut short): {_reason(error)}") from error

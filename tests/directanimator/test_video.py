@@ -377,3 +377,12 @@ def test_ten_bits_odd_sizes_and_portraits_are_read(tmp_path: Path, height: int, 
     back = read_video(path)
     assert back.frames.shape == frames.shape
     assert np.abs(back.frames.astype(int) - frames).mean() < 6
+
+
+def test_a_title_in_no_encoding_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, smooth(2, 16, 16), 8.0)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"L\xe1vf"))
+    assert read_video(path).frames.shape == (2, 16, 16, 3)

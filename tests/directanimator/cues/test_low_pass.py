@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directanimator.cues.low_pass import frequency_response, low_pass, low_pass_in_frame
@@ -122,7 +122,8 @@ def test_the_fast_way_of_large_frames_filters_as_the_slow_one(seed, side, cutoff
     np.testing.assert_allclose(low_pass(image, cutoff, shape), expected, atol=2e-5)
 
 
-@given(seeds(), st.sampled_from([251, 283, 331]), st.floats(6, 30))
+@settings(max_examples=8)
+@given(seeds(), st.sampled_from([257, 271]), st.floats(6, 30))
 def test_a_border_that_is_wider_for_speed_does_not_change_the_picture(seed, side, cutoff):
     image = np.random.default_rng(seed).standard_normal((1, side, side))
     border = side - 1
