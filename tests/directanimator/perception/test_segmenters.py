@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from directanimator.errors import UserError
 from directanimator.extraction.backends import SEGMENTERS
+from directanimator.perception.insight import InsightFaces
 from directanimator.perception.person import Seen, Sighting
 from directanimator.perception.region import Patch, View
 from directanimator.perception.segmenters import SegmentedPerception, box_of, nearest_box, patch_of
@@ -195,3 +196,11 @@ def test_a_large_mask_is_kept_small_and_laid_back_in_place():
     patch = patch_of(mask)
     assert max(patch.levels.shape) == 512
     assert ((patch.laid(View.whole(1080, 1920)) > 127) != mask).mean() < 0.002
+
+
+@pytest.mark.parametrize("given_one", [False, True])
+def test_a_missing_face_detector_is_one_line_that_says_where_it_comes_from(given_one, tmp_path):
+    with pytest.raises(UserError, match=r"insightface.*\.onnx|insightface needs") as caught:
+        InsightFaces(Guide(), tmp_path if given_one else None)
+    assert "https://" in str(caught.value)
+    assert "\n" not in str(caught.value)
