@@ -7,6 +7,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUNS_VARIABLE = "DIRECTANIMATOR_RUNS"
 ASSETS_VARIABLE = "DIRECTANIMATOR_ASSETS"
 FEATURES_VARIABLE = "DIRECTANIMATOR_FEATURES"
+CUES_VARIABLE = "DIRECTANIMATOR_CUES"
 
 
 def _chosen(variable: str, default: Path) -> Path:
@@ -34,6 +35,11 @@ def assets_root() -> Path:
 def features_root() -> Path:
     """The absolute directory of cached features of clips: $DIRECTANIMATOR_FEATURES, else `.cache/features`."""
     return _chosen(FEATURES_VARIABLE, PROJECT / ".cache" / "features")
+
+
+def cues_root() -> Path:
+    """The absolute directory of extracted cues: $DIRECTANIMATOR_CUES, else `.cache/cues`."""
+    return _chosen(CUES_VARIABLE, PROJECT / ".cache" / "cues")
 
 
 def pretraining_root() -> Path:

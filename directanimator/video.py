@@ -1,8 +1,10 @@
 """Files <-> frames: videos through FFmpeg, stills through Pillow. Knows nothing of people, cues or models."""
 
+import itertools
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_IMAGE_PIXELS = 100_000_000
-"""Larger stills are refused before they are decoded: a few kB of PNG can unpack to many GB."""
+"""Larger pictures are refused before they are decoded: a few kB of PNG can unpack to many GB."""
 
 MAX_VIDEO_BYTES = 8 * 2**30
 """Most bytes of decoded frames held at once; more needs `max_frames`."""
+
+MAX_HOLD_S = 120
+"""Longest that one picture may stay on the screen. Damaged time stamps would otherwise ask for millions of frames."""
 
 _TICK = Fraction(1, 1000)
 _RATE_IF_UNKNOWN = Fraction(25)
@@ -41,10 +46,19 @@ class Video:
 
 
 @dataclass(frozen=True)
+class FrameStream:
+    """Upright RGB frames at a constant rate, decoded while they are asked for."""
+
+    frames: Iterator[UInt8[np.ndarray, "h w 3"]]
+    """At least one; all of one size. A picture that is shown twice is the same array twice."""
+    fps: float
+
+
+@dataclass(frozen=True)
 class _Still:
     """One decoded picture and until when it is shown, in seconds."""
 
-    pixels: UInt8[np.ndarray, "h w 3"]
+    picture: "VideoFrame"
     end: Fraction
 
 
@@ -55,23 +69,42 @@ def read_video(path: Path | str, max_frames: int | None = None, fps: float | Non
     keeps its speed. All frames stay in memory: give `max_frames` for long files.
 
     Raises: UserError if the file is missing, is no video, is cut short or has no frames."""
-    path = Path(path)
-    _check_wanted(max_frames, fps)
-    with _opened(path) as container:
-        stream = _video_stream(container, path)
-        rate = _rational(fps) if fps is not None else stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
+    with open_video(path, fps) as stream:
         frames: list[UInt8[np.ndarray, "h w 3"]] = []
-        for frame in _resampled(_stills(container, stream, path), rate):
+        for frame in stream.frames:
             frames.append(frame)
             if frame.nbytes * len(frames) > MAX_VIDEO_BYTES:
                 raise UserError(f"{path}: the frames fill more than {MAX_VIDEO_BYTES >> 30} GiB; give max_frames")
             if len(frames) == max_frames:
                 break
-    if not frames:
+    return Video(np.stack(frames), stream.fps)
+
+
+@contextmanager
+def open_video(path: Path | str, fps: float | None = None) -> Iterator[FrameStream]:
+    """The frames of `read_video`, one at a time: a long video needs no more memory than a short one.
+
+    What is wrong with the file is said when the block reaches it, so write nothing final before the last frame.
+
+    Raises: UserError as `read_video` does, and if the size of the frames changes or a picture is held too long."""
+    path = Path(path)
+    _check_wanted(None, fps)
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO"
+        rate = _rational(fps) if fps is not None else stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
+        yield FrameStream(_of_one_size(_resampled(_stills(container, stream, path), rate, path), path), float(rate))
+
+
+def _of_one_size(frames: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    shape: tuple[int, ...] | None = None
+    for frame in frames:
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise UserError(f"{path}: the size of the frames changes within the video; want one size")
+        yield frame
+    if shape is None:
         raise UserError(f"{path}: the video has no frames")
-    if any(frame.shape != frames[0].shape for frame in frames):
-        raise UserError(f"{path}: the size of the frames changes within the video; want one size")
-    return Video(np.stack(frames), float(rate))
 
 
 def write_video(path: Path | str, frames: UInt8[np.ndarray, "f h w 3"], fps: float) -> None:
@@ -80,17 +113,28 @@ def write_video(path: Path | str, frames: UInt8[np.ndarray, "f h w 3"], fps: flo
     yuv420p needs even sides: an odd side grows by one, repeating the last row or column.
 
     Raises: UserError if there are no frames, the rate is not positive, or the file cannot be written."""
+    if 0 in frames.shape:
+        raise UserError(f"{path}: nothing to write, the frames have the shape {frames.shape}")
+    write_frames(path, frames, fps)
+
+
+def write_frames(path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> None:
+    """Writes frames of one size that come one by one, as `write_video` does.
+
+    Raises: UserError as `write_video` does."""
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise UserError(f"{path}: a video is written as .mp4, not as {path.suffix or 'a name without a suffix'!r}")
-    if 0 in frames.shape:
-        raise UserError(f"{path}: nothing to write, the frames have the shape {frames.shape}")
     _check_wanted(None, fps)
+    coming = iter(frames)
+    first = next(coming, None)
+    if first is None:
+        raise UserError(f"{path}: nothing to write, there are no frames")
     import av
 
     try:
         with _replacing(path) as partial, av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
-            _encode(container, _even(frames), _rational(fps))
+            _encode(container, itertools.chain([first], coming), _even(first).shape[:2], _rational(fps))
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
 
@@ -163,7 +207,9 @@ def _opened(path: Path) -> Iterator["InputContainer"]:
 
     _existing_file(path)
     try:
-        with av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}) as container:
+        place, options = f"file:{path.resolve()}", {"protocol_whitelist": "file"}
+        # Titles and the like may be in any encoding, or damaged; nobody reads them here.
+        with av.open(place, options=options, metadata_errors="replace") as container:
             yield container
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: not a readable video (another format, or cut short): {_reason(error)}") from error
@@ -171,11 +217,15 @@ def _opened(path: Path) -> Iterator["InputContainer"]:
 
 def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     kind = container.format.name
-    if not container.streams.video or kind == "tty":
+    # A header that was cut or damaged may leave a stream without a codec.
+    if not container.streams.video or container.streams.video[0].codec_context is None or kind == "tty":
         raise UserError(f"{path}: the file has no video stream")
     if kind.endswith("_pipe") or kind == "image2":
         raise UserError(f"{path}: is a still image, want a video")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_IMAGE_PIXELS:
+        raise UserError(f"{path}: {stream.width}x{stream.height} is too large; want <= {MAX_IMAGE_PIXELS} pixels")
+    return stream
 
 
 def _whole_packets(container: "InputContainer", stream: "VideoStream", path: Path) -> Iterator["Packet[VideoStream]"]:
@@ -200,21 +250,25 @@ def _stills(container: "InputContainer", stream: "VideoStream", path: Path) -> I
         stamp = index / rate if frame.pts is None else frame.pts * base
         first = stamp if first is None else first
         if previous is not None:
-            yield _Still(_upright(previous[0]), stamp - first)
+            yield _Still(previous[0], stamp - first)
         previous = frame, stamp - first
     if previous is not None:
         frame, start = previous
         lasts = frame.duration * base if frame.duration else 1 / rate
-        yield _Still(_upright(frame), start + max(lasts, 2 * _TICK))
+        yield _Still(frame, start + max(lasts, 2 * _TICK))
 
 
-def _resampled(stills: Iterator[_Still], rate: Fraction) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def _resampled(stills: Iterator[_Still], rate: Fraction, path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """For k = 0, 1, ... the picture shown at k / rate. Stamps may be rounded (Matroska: to 1 ms), hence the tick."""
     k = 0
     for still in stills:
-        while k / rate < still.end - _TICK:
-            yield still.pixels
-            k += 1
+        shown = math.ceil((still.end - _TICK) * rate) - k
+        if shown > MAX_HOLD_S * rate + 1:
+            raise UserError(f"{path}: frame {k} stays for {float(shown / rate):.0f} s; the time stamps are damaged")
+        if shown > 0:
+            pixels = _upright(still.picture)
+            yield from itertools.repeat(pixels, shown)
+            k += shown
 
 
 def _upright(frame: "VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
@@ -243,22 +297,25 @@ def _umask() -> int:
     return mask
 
 
-def _even(frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f h2 w2 3"]:
-    _, height, width, _ = frames.shape
-    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    height, width, _ = frame.shape
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _encode(container: "OutputContainer", frames: UInt8[np.ndarray, "f h w 3"], rate: Fraction) -> None:
+def _encode(
+    container: "OutputContainer", frames: Iterable[UInt8[np.ndarray, "h w 3"]], size: tuple[int, ...], rate: Fraction
+) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
-    stream.height, stream.width = frames.shape[1:3]
+    stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     stream.codec_context.colorspace = Colorspace.ITU601
     stream.codec_context.color_range = ColorRange.MPEG
-    for pixels in frames:
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+    for frame in frames:
+        pixels = np.ascontiguousarray(_even(frame))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
     container.mux(stream.encode(None))
 
 

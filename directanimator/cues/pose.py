@@ -1,9 +1,12 @@
 """The pose cue: the gray, low-passed person, which carries the motion."""
 
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from directanimator.cues.alignment import Alignment, warped
+from directanimator.cues.alignment import Alignment, identity_alignment, warped
 from directanimator.cues.low_pass import low_pass_in_frame
 from directanimator.cues.spec import PoseCueSpec
 
@@ -36,21 +39,41 @@ def pose_cue(
     Deviation: the paper does not state the level outside the person; it leaves brightness and place as the driver's."""
     share = (mask * accepted[:, None, None]).astype(np.float32) / 255
     gray = luma(frames)
-    person = (_normalized(gray, share) if spec.normalized else gray - MID_GRAY) * share
-    if spec.aligned:
+    return pose_cue_of(gray, share, _brightness(gray, share), alignment, spec)
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """Mean and spread of a person's brightness over a clip, in levels."""
+
+    mean: float
+    variance: float
+
+
+def pose_cue_of(
+    gray: Float32[np.ndarray, "f h w"],
+    share: Float32[np.ndarray, "f h w"],
+    brightness: Brightness,
+    alignment: Alignment,
+    spec: PoseCueSpec,
+) -> UInt8[np.ndarray, "f h w"]:
+    """The pose cue of some frames of a clip whose brightness is known; `share` is the mask in [0, 1], 0 if rejected."""
+    person = (_normalized(gray, brightness) if spec.normalized else gray - MID_GRAY) * share
+    if spec.aligned and alignment != identity_alignment():
         person = np.stack([warped(frame, alignment) for frame in person])
     return to_levels(low_pass_in_frame(person, spec.cutoff, spec.filter_shape))
 
 
-def _normalized(
-    gray: Float32[np.ndarray, "f h w"], share: Float32[np.ndarray, "f h w"]
-) -> Float32[np.ndarray, "f h w"]:
-    """Levels above mid-gray, 0..127, by the mean and the spread of the person's pixels over the clip."""
+def _brightness(gray: Float32[np.ndarray, "f h w"], share: Float32[np.ndarray, "f h w"]) -> Brightness:
     total = max(float(share.sum(dtype=np.float64)), 1e-6)
     mean = float((gray * share).sum(dtype=np.float64)) / total
-    variance = float((np.square(gray - mean) * share).sum(dtype=np.float64)) / total
-    scale = SPREAD / max(variance**0.5, LEAST_SPREAD)
-    return np.asarray(np.clip(LIFT + scale * (gray - mean), 0, 255 - MID_GRAY), np.float32)
+    return Brightness(mean, float((np.square(gray - mean) * share).sum(dtype=np.float64)) / total)
+
+
+def _normalized(gray: Float32[np.ndarray, "f h w"], brightness: Brightness) -> Float32[np.ndarray, "f h w"]:
+    """Levels above mid-gray, 0..127, by the mean and the spread of the person's pixels over the clip."""
+    scale = SPREAD / max(brightness.variance**0.5, LEAST_SPREAD)
+    return np.asarray(np.clip(LIFT + scale * (gray - brightness.mean), 0, 255 - MID_GRAY), np.float32)
 
 
 def luma(frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:
@@ -69,4 +92,7 @@ def person_on_gray(
     """The frames with mid-gray wherever the mask is zero.
 
     Done before frames are resized, or the background would bleed into the person's outline."""
-    return np.where(mask[..., None] > 0, frames, np.uint8(MID_GRAY))
+    person = np.full_like(frames, MID_GRAY)
+    for frame, coverage, target in zip(frames, mask, person, strict=True):
+        cv2.copyTo(frame, coverage, target)
+    return person

@@ -59,6 +59,15 @@ class GateSpec(FrozenSpec):
     """Least share of the mask that its largest connected part holds."""
 
 
+class TrustSpec(FrozenSpec):
+    """When a mask that a net made is not to be trusted, whatever its shape. No source states thresholds."""
+
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least confidence of the detection."""
+    max_border: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Largest share of the frame's border that is person: a bust fills one side in four, a failed net all."""
+
+
 class CueSpec(FrozenSpec):
     """The driving cue triplet and its quality gate."""
 

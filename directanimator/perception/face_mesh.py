@@ -5,7 +5,8 @@ from jaxtyping import Float32, UInt8
 
 from directanimator.assets import asset
 from directanimator.cues.person import face_seen
-from directanimator.perception.mediapipe import Net, Square
+from directanimator.perception.mediapipe import Net
+from directanimator.perception.region import Square
 from directanimator.perception.ssd import sigmoid
 
 NUM_POINTS = 468

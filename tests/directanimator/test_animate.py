@@ -21,17 +21,15 @@ from directanimator.animate import (
     KEYS,
     USAGE,
     CheckpointSpec,
-    Crop,
     default_checkpoint,
     enlarged,
     main,
     nearest_in_time,
     parse,
-    person_box,
-    plan_crop,
     plan_windows,
     shown_at,
 )
+from directanimator.cues.framing import Crop, person_box, plan_crop
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec

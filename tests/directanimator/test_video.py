@@ -14,7 +14,7 @@ from PIL import Image
 
 from directanimator import video
 from directanimator.errors import UserError
-from directanimator.video import fit_square, read_image, read_video, write_video
+from directanimator.video import fit_square, open_video, read_image, read_video, write_video
 
 FPS = st.sampled_from([0.5, 1.0, 7.3, 8.0, 12.5, 23.976, 24000 / 1001, 25.0, 29.97, 30000 / 1001, 59.94, 60.0, 120.0])
 
@@ -326,3 +326,63 @@ def test_fit_square_of_a_frame_with_side_bars_sees_only_the_middle(side: int, ba
 def test_shrinking_by_a_whole_factor_keeps_the_mean(factor: int, size: int, seed: int) -> None:
     frames = np.random.default_rng(seed).integers(0, 256, (1, factor * size, factor * size, 3), np.uint8)
     assert fit_square(frames, size).mean() == pytest.approx(frames.mean(), abs=0.51)
+
+
+@given(st.sampled_from([None, 3.0, 8.0, 20.0]), st.integers(1, 12))
+def test_a_stream_gives_the_frames_of_the_whole_video(
+    tmp_path_factory: pytest.TempPathFactory, fps: float | None, count: int
+) -> None:
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_video(path, smooth(count, 16, 24), 8.0)
+    with open_video(path, fps) as stream:
+        frames, rate = list(stream.frames), stream.fps
+    whole = read_video(path, fps=fps)
+    np.testing.assert_array_equal(np.stack(frames), whole.frames)
+    assert rate == whole.fps
+
+
+def test_a_stream_decodes_no_more_than_is_asked_for(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", smooth(300, 16, 16), 8.0)
+    with open_video(tmp_path / "a.mp4") as stream:
+        first, second = next(stream.frames), next(stream.frames)
+    assert first.shape == second.shape == (16, 16, 3)
+
+
+def test_a_picture_that_is_held_is_one_array(tmp_path: Path) -> None:
+    write_with_stamps(tmp_path / "a.mp4", smooth(2, 32, 32), [0, 1000])
+    with open_video(tmp_path / "a.mp4", fps=4.0) as stream:
+        frames = list(stream.frames)
+    assert frames[0] is frames[3]
+    assert frames[3] is not frames[4]
+
+
+def test_a_picture_that_is_held_for_hours_is_refused(tmp_path: Path) -> None:
+    write_with_stamps(tmp_path / "a.mp4", smooth(3, 32, 32), [0, 100, 7_200_000])
+    with pytest.raises(UserError, match="time stamps") as caught:
+        read_video(tmp_path / "a.mp4", fps=25.0)
+    assert_one_line(caught, tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 32), (33, 47), (31, 64)])
+@pytest.mark.parametrize("depth", ["yuv420p10le", "yuv444p"])
+def test_ten_bits_odd_sizes_and_portraits_are_read(tmp_path: Path, height: int, width: int, depth: str) -> None:
+    frames, path = smooth(3, height, width), tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1" if depth == "yuv420p10le" else "libx264rgb", rate=8)
+        stream.height, stream.width = height, width
+        stream.pix_fmt = depth if depth == "yuv420p10le" else "rgb24"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    back = read_video(path)
+    assert back.frames.shape == frames.shape
+    assert np.abs(back.frames.astype(int) - frames).mean() < 6
+
+
+def test_a_title_in_no_encoding_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, smooth(2, 16, 16), 8.0)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"L\xe1vf"))
+    assert read_video(path).frames.shape == (2, 16, 16, 3)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.gate import gate
-from directanimator.cues.spec import GateSpec
+from directanimator.cues.gate import gate, judged, measured
+from directanimator.cues.spec import GateSpec, TrustSpec
 from tests.strategies import soft_masks, track_of, walks
 
 
@@ -63,3 +63,36 @@ def test_specks_below_the_share_are_forgiven():
 
 def test_faint_coverage_is_no_person():
     assert gate(square_masks(2) // 4, GateSpec()).reasons == ("empty", "empty")
+
+
+@given(walks(most_frames=6), st.booleans())
+def test_frames_in_reverse_order_get_verdicts_in_reverse_order(clip, spoiled):
+    masks = track_of(clip, 48).mask.copy()
+    if spoiled:
+        masks[0, :, :20] = 255
+    assert gate(masks[::-1], GateSpec()).reasons == gate(masks, GateSpec()).reasons[::-1]
+
+
+@given(walks(most_frames=5), st.integers(2, 4), st.booleans())
+def test_enlarging_the_video_changes_no_verdict(clip, factor, spoiled):
+    masks = track_of(clip, 32).mask.copy()
+    if spoiled:
+        masks[-1, :5] = 255
+    large = masks.repeat(factor, axis=1).repeat(factor, axis=2)
+    for trust in (None, TrustSpec(max_border=0.2)):
+        before, after = ([measured(mask, 0.9) for mask in part] for part in (masks, large))
+        assert judged(after, GateSpec(), trust).reasons == judged(before, GateSpec(), trust).reasons
+
+
+@pytest.mark.parametrize(
+    ("border", "score", "reason"), [(1, 0.9, None), (1, 0.4, "unsure"), (3, 0.9, "at_border"), (0, 0.5, None)]
+)
+def test_only_masks_of_nets_need_trust(border, score, reason):
+    """A bust touches one side of four."""
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 255
+    for side in range(border):
+        np.rot90(mask, side)[14:, :] = 255
+    figures = [measured(mask, score)]
+    assert judged(figures, GateSpec(), TrustSpec()).reasons == (reason,)
+    assert judged(figures, GateSpec()).reasons == (None,)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directanimator.cues.low_pass import frequency_response, low_pass, low_pass_in_frame
-from tests.strategies import canvas_sides, cutoffs, filter_shapes, gray_images
+from tests.strategies import canvas_sides, cutoffs, filter_shapes, gray_images, seeds
 
 
 @given(gray_images(), cutoffs(), filter_shapes())
@@ -100,3 +100,33 @@ def test_far_from_the_borders_the_frame_does_not_matter(seed, cutoff):
     images[:, 22:26, 28:32] = np.random.default_rng(seed).standard_normal((4, 4))
     both = (low_pass_in_frame(images, steep, "gaussian"), low_pass(images, steep, "gaussian"))
     np.testing.assert_allclose(*(part[:, 12:36, 18:42] for part in both), atol=2e-3)
+
+
+@given(gray_images(), cutoffs(), filter_shapes(), st.sampled_from([1, 2]))
+def test_low_pass_commutes_with_flips(images, cutoff, shape, axis):
+    flipped = np.flip(low_pass(images, cutoff, shape), axis)
+    np.testing.assert_allclose(low_pass(np.flip(images, axis), cutoff, shape), flipped, atol=1e-11)
+
+
+@given(gray_images(), filter_shapes())
+def test_an_endless_cutoff_changes_nothing(images, shape):
+    np.testing.assert_allclose(low_pass(images, 1e9, shape), images, atol=1e-9)
+
+
+@given(seeds(), st.sampled_from([257, 270, 331]), st.floats(4, 40), filter_shapes())
+def test_the_fast_way_of_large_frames_filters_as_the_slow_one(seed, side, cutoff, shape):
+    """Against the response, applied in double precision."""
+    image = np.random.default_rng(seed).standard_normal((1, side, side - 7)).astype(np.float32)
+    response = frequency_response(side, side - 7, cutoff, shape)
+    expected = np.fft.ifft2(np.fft.fft2(image.astype(np.float64)) * response).real
+    np.testing.assert_allclose(low_pass(image, cutoff, shape), expected, atol=2e-5)
+
+
+@settings(max_examples=8)
+@given(seeds(), st.sampled_from([257, 271]), st.floats(6, 30))
+def test_a_border_that_is_wider_for_speed_does_not_change_the_picture(seed, side, cutoff):
+    image = np.random.default_rng(seed).standard_normal((1, side, side))
+    border = side - 1
+    framed = np.pad(image, ((0, 0), (border, border), (border, border)), mode="reflect")
+    expected = low_pass(framed, cutoff * framed.shape[1] / side, "gaussian")[:, border:-border, border:-border]
+    np.testing.assert_allclose(low_pass_in_frame(image, cutoff, "gaussian"), expected, atol=2e-3)

@@ -11,8 +11,9 @@ from directanimator import places
 from directanimator.assets import asset, is_fetched
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.errors import UserError
-from directanimator.perception.mediapipe import MediapipePerception, Square
+from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import require_one_person, require_person
+from directanimator.perception.region import Square, View
 from directanimator.video import read_video
 
 NETS = (
@@ -46,7 +47,7 @@ points = st.tuples(st.floats(-50, 150), st.floats(-50, 150)).map(lambda point: n
 def test_the_top_of_a_body_lies_at_the_top_of_its_square(center: np.ndarray, top: np.ndarray) -> None:
     if np.linalg.norm(top - center) < 5:
         top = center + np.array([0, -20], np.float32)
-    square = Square.around_body(center, top)
+    square = Square.around_body(center, top, 1.25)
     (middle, upper) = square.to_frame(np.array([[0.5, 0.5], [0.5, 0.1]], np.float32))
     np.testing.assert_allclose(middle, center, atol=1e-2)
     np.testing.assert_allclose(upper, top, atol=1e-1)
@@ -56,7 +57,7 @@ def test_the_top_of_a_body_lies_at_the_top_of_its_square(center: np.ndarray, top
 def test_a_square_does_not_mirror(center: np.ndarray, top: np.ndarray) -> None:
     if np.linalg.norm(top - center) < 5:
         top = center + np.array([0, -20], np.float32)
-    origin, right, down = Square.around_body(center, top).to_frame(np.array([[0, 0], [1, 0], [0, 1]], np.float32))
+    origin, right, down = Square.around_body(center, top, 1.25).to_frame(np.array([[0, 0], [1, 0], [0, 1]], np.float32))
     assert np.linalg.det(np.stack([right - origin, down - origin], axis=1)) > 0
 
 
@@ -74,7 +75,7 @@ def test_an_unscaled_crop_of_the_whole_frame_is_the_frame(height: int, width: in
 def test_pasting_a_crop_back_restores_the_place(angle: float, side: float) -> None:
     up = np.array([np.sin(angle), -np.cos(angle)], np.float32)
     square = Square(np.array([50, 40], np.float32), side, up)
-    mask = square.paste(np.ones((64, 64), np.float32), 90, 110) / 255
+    mask = square.patch(np.full((64, 64), 255, np.uint8)).laid(View.whole(90, 110)) / 255
     y, x = np.nonzero(mask > 0.5)
     assert x.mean() + 0.5 == pytest.approx(50, abs=0.5)
     assert y.mean() + 0.5 == pytest.approx(40, abs=0.5)

@@ -1,0 +1,111 @@
+"""`python -m directanimator.cue_accuracy [clips=16] [pairs=64]`: how near cues of synthetic people come to the truth.
+
+Masks: rendered clips are exported as video with their truth beside it, read back and looked at by the nets; the mean
+intersection over union with the true mask. Alignment: of test pairs, the driver's true mask laid over the reference,
+beside the true mask of the reference's person doing the same; and the same without alignment."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, UInt8
+
+from directanimator.cues.alignment import Alignment, align, identity_alignment, warped
+from directanimator.cues.gate import FOREGROUND
+from directanimator.cues.spec import AlignBy
+from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic import View, pair_at, render_clip
+from directanimator.data.synthetic_items import synthetic_item, track_of
+from directanimator.errors import UserError, did_you_mean
+from directanimator.extraction.truth import read_truth, write_truth
+from directanimator.perception.mediapipe import MediapipePerception
+from directanimator.perception.person import PersonPerception
+from directanimator.video import read_video, write_video
+
+CLIP_FRAMES, CLIP_FPS, CLIP_SIDE = 16, 8.0, 512
+VIEWS: tuple[View, ...] = ("full", "half", "bust")
+
+
+def export_clip(index: int, view: View, video: Path) -> None:
+    """Nothing; `video` shows the person of a test pair in a view, and its truth lies beside it."""
+    pair = pair_at("test", index, CLIP_FRAMES, CLIP_FPS)
+    clip = render_clip(pair.identity, pair.motion, pair.scene, pair.times, CLIP_SIDE, view, supersample=2)
+    write_video(video, clip.frames, CLIP_FPS)
+    write_truth(video, track_of(clip))
+
+
+def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:
+    """Intersection over union, in [0, 1]; 1 for two empty masks."""
+    union = np.count_nonzero(one | other)
+    return float(np.count_nonzero(one & other) / union) if union else 1.0
+
+
+def mask_overlaps(video: Path, perception: PersonPerception) -> list[float]:
+    """Of each frame of an exported clip in which the person is in view, the overlap of the found and the true mask."""
+    found, truth = perception.track(read_video(video).frames).mask, read_truth(video).mask
+    pairs = zip(found >= FOREGROUND, truth >= FOREGROUND, strict=True)
+    return [overlap(one, other) for one, other in pairs if other.any()]
+
+
+def alignment_overlaps(index: int, by: AlignBy | None) -> float:
+    """Mean over the frames of a test pair: the driver's mask, aligned, on the true target mask; None: not aligned."""
+    item = synthetic_item("test", index, DataSpec())
+    alignment = identity_alignment() if by is None else align(item.survey_track, item.reference_track, by)
+    return float(
+        np.mean(_laid(item.driving_track.resized(item.target_track.size).mask, alignment, item.target_track.mask))
+    )
+
+
+def _laid(
+    driving: UInt8[np.ndarray, "f h w"], alignment: Alignment, target: UInt8[np.ndarray, "f h w"]
+) -> Float64[np.ndarray, " f"]:
+    laid = [warped(mask, alignment) >= FOREGROUND for mask in driving]
+    return np.array([overlap(one, other >= FOREGROUND) for one, other in zip(laid, target, strict=True)])
+
+
+def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:
+    perception = MediapipePerception()
+    with tempfile.TemporaryDirectory() as folder:
+        for view in VIEWS:
+            overlaps: list[float] = []
+            for index in range(num_clips):
+                video = Path(folder) / f"{view}{index}.mp4"
+                export_clip(index, view, video)
+                overlaps += mask_overlaps(video, perception)
+            missed = np.mean(np.array(overlaps) == 0)
+            mean, median = np.mean(overlaps), np.median(overlaps)
+            yield f"mask IoU, {view:4}  mean {mean:.3f}  median {median:.3f}  nobody found in {missed:.1%}"
+    ways: tuple[AlignBy | None, ...] = (None, "landmarks", "masks")
+    for by in ways:
+        mean = np.mean([alignment_overlaps(index, by) for index in range(num_pairs)])
+        yield f"alignment IoU, {by or 'none':9}  mean {mean:.3f} over {num_pairs} pairs"
+
+
+def _numbers(arguments: Sequence[str]) -> dict[str, int]:
+    numbers = {"clips": 16, "pairs": 64}
+    for word in arguments:
+        key, _, text = word.partition("=")
+        if key not in numbers:
+            raise UserError(f"unknown key {key!r}: known are clips, pairs{did_you_mean(key, numbers)}")
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= 10_000):
+            raise UserError(f"{key}={text}: want a whole number 1..10000")
+        numbers[key] = int(text)
+    return numbers
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 2 after one line on stderr."""
+    try:
+        numbers = _numbers(sys.argv[1:] if arguments is None else arguments)
+        for line in _lines(numbers["clips"], numbers["pairs"]):
+            print(line, flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

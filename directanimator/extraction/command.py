@@ -1,0 +1,282 @@
+"""`python -m directanimator.cues folder=DIR output=DIR`: the driving cues of every video of a folder.
+
+The cues themselves lie in the cache, by content; the output folder holds `manifest.json`, which says where, what the
+gate rejected and why, and which videos could not be used; and previews if they are asked for."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from directanimator.atomic import write_json
+from directanimator.errors import UserError, did_you_mean
+from directanimator.extraction.backends import watch_of
+from directanimator.extraction.extract import Extracted, Reference, Watch, extract, watched_reference
+from directanimator.extraction.preview import sheet_row, write_preview, write_sheet
+from directanimator.extraction.spec import ExtractionSpec
+from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
+from directanimator.places import cues_root
+from directanimator.progress import progress
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+USAGE = "python -m directanimator.cues folder=DIR output=DIR"
+HELP = f"""{USAGE} [key=value ...]
+python -m directanimator.cues driving=FILE output=DIR [key=value ...]
+
+  folder=DIR       extract the cues of every video in it ({", ".join(SUFFIXES)}); one that fails is listed, not fatal
+  driving=FILE     extract the cues of one video, and write its preview
+  output=DIR       gets manifest.json: frames, gate verdicts and reasons, and where in the cache the cues lie
+  preview=true     also DIR/NAME_cues.mp4: frame, mask, pose cue, face cue, location cue
+  sheet=true       also DIR/sheet.png: one such row of every video
+  reference=FILE   picture of the person that drivers are laid over; default: drivers stay where they are
+  cache=DIR        where cues are kept; default: $DIRECTANIMATOR_CUES, else .cache/cues
+  cache_gb={DEFAULT_LIMIT_GB:g}     size of the cache; what was used least recently is evicted beyond it
+  mask_weights=DIR, face_weights=DIR   weights of perception.masks and perception.faces, where they are not fetched
+  size=512 fps=8 crop=center|person perception.masks=... perception.faces=... perception.person=0.1,0.2,0.4,0.9
+  trust.min_score=... cues.pose.cutoff=... cues.gate.min_area_ratio=...   and every other field of the spec
+  --verify         remove damaged entries of the cache, and end
+  --debug          show the traceback of an error"""
+PLACES = ("folder", "driving", "output", "reference", "cache", "mask_weights", "face_weights")
+WORDS = (*PLACES, "preview", "sheet", "cache_gb")
+OPTIONS = ("--debug", "--help", "--verify")
+SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    folder: Path | None
+    driving: Path | None
+    output: Path | None
+    reference: Path | None
+    preview: bool
+    sheet: bool
+    store: Store
+    mask_weights: Path | None
+    face_weights: Path | None
+    spec: ExtractionSpec
+
+
+def parse(tokens: Sequence[str]) -> Request:
+    """The request of the `key=value` words.
+
+    Raises: UserError for an unknown, repeated or missing key, or an illegal value."""
+    legal = [*WORDS, *_paths(ExtractionSpec, "")]
+    words: dict[str, str] = {}
+    for token in tokens:
+        key, sign, text = token.partition("=")
+        if key not in legal:
+            shown = ", ".join([*WORDS, "size", "fps", "crop", "perception.*", "trust.*", "cues.*"])
+            raise UserError(f"unknown key {key!r}: known are {shown}{did_you_mean(key, legal)}")
+        if not sign or not text:
+            raise UserError(f"{key} needs a value: {key}=...")
+        if key in words:
+            raise UserError(f"{key} is given twice: {words[key]} and {text}")
+        words[key] = text
+    paths = {name: Path(words[name]) for name in PLACES if name in words}
+    return Request(
+        folder=paths.get("folder"),
+        driving=paths.get("driving"),
+        output=paths.get("output"),
+        reference=paths.get("reference"),
+        preview=_yes(words, "preview", default="driving" in words),
+        sheet=_yes(words, "sheet", default=False),
+        store=Store(paths.get("cache") or cues_root(), int(_positive(words, "cache_gb", DEFAULT_LIMIT_GB) * 1e9)),
+        mask_weights=paths.get("mask_weights"),
+        face_weights=paths.get("face_weights"),
+        spec=_spec({key: text for key, text in words.items() if key not in WORDS}),
+    )
+
+
+def _paths(spec: type[BaseModel], prefix: str) -> list[str]:
+    """Dotted names of all leaves of a spec."""
+    found: list[str] = []
+    for name, field in spec.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += _paths(inner, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def _spec(edits: Mapping[str, str]) -> ExtractionSpec:
+    tree: dict[str, object] = {}
+    for path, text in edits.items():
+        *groups, leaf = path.split(".")
+        node = tree
+        for group in groups:
+            inner = node.setdefault(group, {})
+            assert isinstance(inner, dict)
+            node = inner
+        node[leaf] = _value(text)
+    try:
+        return ExtractionSpec.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)) or "perception"
+        raise UserError(f"{path}={edits.get(path, '')}: {first['msg']}") from error
+
+
+def _value(text: str) -> object:
+    """The JSON value that the text spells, a list of them if it has commas; else the text."""
+    if "," in text:
+        return [_value(part) for part in text.split(",")]
+    try:
+        return json.loads(text, parse_constant=str)
+    except json.JSONDecodeError:
+        return text
+
+
+def _yes(words: Mapping[str, str], key: str, *, default: bool) -> bool:
+    text = words.get(key, str(default).lower())
+    if text not in ("true", "false"):
+        raise UserError(f"{key}={text}: want true or false")
+    return text == "true"
+
+
+def _positive(words: Mapping[str, str], key: str, default: float) -> float:
+    text = words.get(key, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.001 <= value <= 1e6:
+        raise UserError(f"{key}={text}: want 0.001..1000000")
+    return value
+
+
+# ---------------------------------------------------------------- the work
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video and the name that its outputs bear."""
+
+    path: Path
+    name: str
+
+
+def sources_of(request: Request) -> list[Source]:
+    """The videos that are asked for, by name; of two that differ in their suffix alone, names keep it.
+
+    Raises: UserError if none or both kinds of input are given, or there is no video."""
+    if (request.folder is None) == (request.driving is None) or request.output is None:
+        raise UserError(f"want output=DIR, and either folder=DIR or driving=FILE; usage: {USAGE}")
+    if request.driving is not None:
+        if not request.driving.is_file():
+            raise UserError(f"driving={request.driving}: no such file")
+        return [Source(request.driving, request.driving.stem)]
+    folder = request.folder
+    if folder is None or not folder.is_dir():
+        raise UserError(f"folder={folder}: is not a directory")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise UserError(f"folder={folder}: holds no video ({', '.join(SUFFIXES)})")
+    stems = [path.stem for path in paths]
+    return [Source(path, path.name if stems.count(path.stem) > 1 else path.stem) for path in paths]
+
+
+@dataclass
+class Tally:
+    """What became of the videos."""
+
+    extracted: dict[str, Extracted]
+    failed: dict[str, str]
+
+
+def run(request: Request, sources: Sequence[Source], watch: Watch) -> Tally:
+    """What became of each video; a failed one is no reason to end."""
+    tally = Tally({}, {})
+    reference: Reference | None = None
+    if request.reference is not None:
+        reference = watched_reference(request.reference, request.spec, watch.make(request.reference))
+    for source in progress(sources, "extracting", total=len(sources)):
+        try:
+            done = extract(source.path, request.spec, request.store, watch, reference)
+            tally.extracted[source.name] = done
+        except UserError as error:
+            tally.failed[source.name] = str(error)
+            continue
+        if request.preview and request.output:
+            request.output.mkdir(parents=True, exist_ok=True)
+            target = request.output / f"{source.name}_cues.mp4"
+            write_preview(source.path, done, request.store, request.spec.fps, target)
+        request.store.evict()
+    return tally
+
+
+def manifest(request: Request, tally: Tally) -> dict[str, object]:
+    """What `manifest.json` says."""
+    return {
+        "spec": request.spec.model_dump(mode="json"),
+        "videos": {name: asdict(done) for name, done in tally.extracted.items()},
+        "failed": tally.failed,
+    }
+
+
+def _report(tally: Tally) -> list[str]:
+    lines = []
+    for name, done in tally.extracted.items():
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
+        source = "cached" if not done.made else f"{done.looked_at} frames looked at" if done.looked_at else "recomposed"
+        usable = f"{done.num_accepted} of {done.num_frames} frames usable" + (f" ({why})" if why else "")
+        lines.append(f"{name}: {usable}, {done.num_faces} with a face, {done.fps:g} fps, {source}")
+    return lines + [f"failed: {why}" for why in tally.failed.values()]
+
+
+def _command(request: Request, make_watch: Callable[[Request], Watch]) -> int:
+    sources = sources_of(request)
+    assert request.output is not None
+    watch = make_watch(request)
+    tally = run(request, sources, watch)
+    if not tally.extracted:
+        raise UserError(" | ".join([f"none of {len(sources)} videos could be used", *tally.failed.values()]))
+    if request.sheet:
+        paths = {source.name: source.path for source in sources}
+        rows = {
+            name: sheet_row(paths[name], done, request.store, request.spec.fps)
+            for name, done in tally.extracted.items()
+        }
+        write_sheet(list(rows.values()), list(rows), request.output / "sheet.png")
+    write_json(request.output / "manifest.json", manifest(request, tally))
+    print("\n".join(_report(tally)))
+    return SOME_FAILED if tally.failed else 0
+
+
+def _verify(store: Store) -> int:
+    damaged = store.verify()
+    print("\n".join([f"removed {path}" for path in damaged] + [f"{store.root}: {store.count()} whole entries"]))
+    return 0
+
+
+def default_watch(request: Request) -> Watch:
+    """The nets that the spec names."""
+    return watch_of(request.spec.perception, request.mask_weights, request.face_weights)
+
+
+def main(arguments: Sequence[str] | None = None, make_watch: Callable[[Request], Watch] = default_watch) -> int:
+    """The exit status: 0; 1 if some videos could not be used; 2 after bad input; 130 after an interruption."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    unknown = [word for word in given if word.startswith("-") and word not in OPTIONS]
+    if not given or "--help" in given:
+        print(HELP)
+        return 0
+    try:
+        if unknown:
+            raise UserError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], OPTIONS)}")
+        request = parse([word for word in given if word not in OPTIONS])
+        return _verify(request.store) if "--verify" in given else _command(request, make_watch)
+    except UserError as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("error: interrupted; what is whole stays in the cache, so the same command goes on", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,376 @@
+"""Cues of videos through the store: what is stored is what is made in memory, nothing stale is taken, nothing twice."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from directanimator.cues.alignment import identity_alignment
+from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
+from directanimator.cues.triplet import driving_cues
+from directanimator.errors import UserError
+from directanimator.extraction.command import main, parse
+from directanimator.extraction.extract import STEPS, Watch, extract, keys_of
+from directanimator.extraction.recorded import SIGHTINGS, stored_cues
+from directanimator.extraction.spec import ExtractionSpec
+from directanimator.extraction.store import Store
+from directanimator.perception.person import Seen, Sighting, tracked
+from directanimator.perception.region import Patch, View
+from directanimator.video import read_video, write_video
+
+SIZE = 48
+SPEC = ExtractionSpec(size=SIZE)
+
+
+class BrightPerson:
+    """Takes what is bright for the person, and its upper third for the face; counts the frames that it looks at."""
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+
+    def watch(self, frames: Iterable[np.ndarray]) -> Iterator[Seen]:
+        for frame in frames:
+            self.looked_at += 1
+            mask = np.where(frame.mean(axis=-1) > 128, 255, 0).astype(np.uint8)
+            rows, columns = np.nonzero(mask)
+            if not len(rows):
+                yield Seen(frame, Sighting(None))
+                continue
+            third = rows.min() + (rows.max() + 1 - rows.min()) / 3
+            box = np.array([columns.min(), rows.min(), columns.max() + 1, third], np.float32)
+            yield Seen(frame, Sighting(Patch.of_frame(mask, *mask.shape), box, 0.9))
+
+
+def walker(num_frames: int, height: int = 64, width: int = 96, bright: int = 220) -> np.ndarray:
+    """A block with a pattern that walks to the right through a dim room."""
+    frames = np.full((num_frames, height, width, 3), 40, np.uint8)
+    for k, frame in enumerate(frames):
+        left = width // 3 + 10 * k // max(num_frames, 1)
+        frame[height // 8 : -height // 8, left : left + width // 6] = bright
+        frame[height // 2 : height // 2 + 6, left : left + width // 6] -= 40
+    return frames
+
+
+def watch_of(person: BrightPerson) -> Watch:
+    return Watch(lambda _: person, lambda _: {"nets": "bright"})
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    write_video(tmp_path / "a.mp4", walker(40), 8.0)
+    return tmp_path / "a.mp4"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def cues_in(store: Store, keys) -> object:
+    return stored_cues(*(store.entry(step, keys[step]) for step in ("pose", "face", "location")))
+
+
+@pytest.mark.parametrize("height", [64, 47])
+def test_streamed_cues_are_those_of_the_whole_clip_in_memory(tmp_path, store, height):
+    """Gray levels may differ by one: averages over the clip are summed in another order."""
+    path = tmp_path / "a.mp4"
+    write_video(path, walker(40, height, 90), 8.0)
+    cues = cues_in(store, extract(path, SPEC, store, watch_of(BrightPerson())).keys)
+    frames = read_video(path).frames
+    side = min(frames.shape[1:3])
+    left = (frames.shape[2] - side) // 2
+    view = View(float(left), 0.0, float(side), float(side), side, side)
+    track = tracked((seen.sighting for seen in BrightPerson().watch(frames)), view)
+    square = frames[:, :side, left : left + side]
+    expected = driving_cues(square, track, identity_alignment(), SIZE, SPEC.cues)
+    for field in fields(expected):
+        one, other = getattr(cues, field.name).astype(int), getattr(expected, field.name).astype(int)
+        assert np.abs(one - other).max() <= (1 if field.name == "pose_cue" else 0), field.name
+
+
+def test_the_second_run_looks_at_nothing_and_tells_the_same(clip, store):
+    first = extract(clip, SPEC, store, watch_of(BrightPerson()))
+    again = BrightPerson()
+    second = extract(clip, SPEC, store, watch_of(again))
+    assert (first.looked_at, second.looked_at, again.looked_at) == (40, 0, 0)
+    assert second.made == ()
+    assert {name: value for name, value in vars(first).items() if name not in ("looked_at", "made")} == {
+        name: value for name, value in vars(second).items() if name not in ("looked_at", "made")
+    }
+
+
+CHANGES = {
+    "pose": SPEC.model_copy(update={"cues": CueSpec(pose=PoseCueSpec(cutoff=9.0))}),
+    "face": SPEC.model_copy(update={"cues": CueSpec(face=FaceCueSpec(margin=2.0))}),
+    "location": SPEC.model_copy(update={"cues": CueSpec(location=LocationCueSpec(soften_cells=5))}),
+    "gate": SPEC.model_copy(update={"cues": CueSpec(gate=GateSpec(min_area_ratio=0.4))}),
+}
+SHAPED = {"pose": {"pose"}, "face": {"face"}, "location": {"location"}, "gate": {"gate", "pose", "location"}}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_changed_parameter_makes_anew_what_it_shapes_and_nothing_else(clip, store, changed):
+    extract(clip, SPEC, store, watch_of(BrightPerson()))
+    person = BrightPerson()
+    done = extract(clip, CHANGES[changed], store, watch_of(person))
+    assert set(done.made) == SHAPED[changed]
+    assert person.looked_at == 0
+    fresh = extract(clip, CHANGES[changed], Store(store.root.parent / "other"), watch_of(BrightPerson()))
+    for field in fields(cues_in(store, done.keys)):
+        one = getattr(cues_in(store, done.keys), field.name)
+        other = getattr(cues_in(Store(store.root.parent / "other"), fresh.keys), field.name)
+        np.testing.assert_array_equal(one, other, err_msg=field.name)
+
+
+def test_switching_a_cue_off_makes_nothing_anew():
+    off = CueSpec(pose=PoseCueSpec(enabled=False), face=FaceCueSpec(enabled=False))
+    other = SPEC.model_copy(update={"cues": off})
+    assert keys_of("v", SPEC, {}, None) == keys_of("v", other, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("video", "edit", "nets", "reference"),
+    [
+        ("w", {}, {}, None),
+        ("v", {"fps": 5.0}, {}, None),
+        ("v", {"size": 64}, {}, None),
+        ("v", {"crop": "person"}, {}, None),
+        ("v", {}, {"net": "other"}, None),
+        ("v", {}, {}, "picture"),
+    ],
+)
+def test_whatever_shapes_the_cues_changes_their_keys(video, edit, nets, reference):
+    before = keys_of("v", SPEC, {}, None)
+    after = keys_of(video, SPEC.model_copy(update=edit), nets, reference)
+    assert before["pose"] != after["pose"]
+    assert before["location"] != after["location"]
+    assert (before["face"] != after["face"]) == (reference is None)
+    assert (before["sightings"] != after["sightings"]) == bool(video == "w" or "fps" in edit or nets)
+
+
+def test_a_key_names_the_code_of_its_step(monkeypatch):
+    from directanimator.extraction import extract as module
+
+    before = keys_of("v", SPEC, {}, None)
+    monkeypatch.setattr(module, "code_version", lambda step: "new" if step == "location" else module.CODE and "old")
+    old = keys_of("v", SPEC, {}, None)
+    monkeypatch.setattr(module, "code_version", lambda step: "old")
+    older = keys_of("v", SPEC, {}, None)
+    assert old["location"] != older["location"]
+    assert {step for step in STEPS if old[step] == older[step]} == set(STEPS) - {"location"}
+    assert before["location"] not in (old["location"], older["location"])
+
+
+def test_a_video_that_breaks_off_leaves_no_cue_behind(clip, store, tmp_path):
+    data = clip.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(UserError):
+        extract(tmp_path / "cut.mp4", SPEC, store, watch_of(BrightPerson()))
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+
+
+def test_where_nobody_is_seen_that_is_said_and_remembered(tmp_path, store):
+    write_video(tmp_path / "a.mp4", np.full((6, 32, 32, 3), 30, np.uint8), 8.0)
+    for expected in (6, 0):
+        person = BrightPerson()
+        with pytest.raises(UserError, match="no person found"):
+            extract(tmp_path / "a.mp4", SPEC, store, watch_of(person))
+        assert person.looked_at == expected
+    assert store.count() == 1
+
+
+def test_the_gate_says_why_and_its_frames_have_no_pose_and_no_body(tmp_path, store):
+    frames = walker(20)
+    frames[4] = 30
+    frames[9, :, :] = 220
+    write_video(tmp_path / "a.mp4", frames, 8.0)
+    done = extract(tmp_path / "a.mp4", SPEC, store, watch_of(BrightPerson()))
+    assert done.reasons == {"empty": 1, "too_large": 1}
+    assert done.num_accepted == 18
+    cues = cues_in(store, done.keys)
+    rejected = np.isin(np.arange(20), [4, 9])
+    np.testing.assert_array_equal(cues.pose_present, ~rejected)
+    assert (cues.pose_cue[rejected] == 128).all()
+    assert not cues.body_location[rejected].any()
+
+
+def test_a_person_crop_holds_the_person_throughout(tmp_path, store):
+    path = tmp_path / "a.mp4"
+    frames = np.full((12, 64, 200, 3), 40, np.uint8)
+    for k, frame in enumerate(frames):
+        frame[20:50, 150 + 2 * k : 160 + 2 * k] = 220
+    write_video(path, frames, 8.0)
+    cues = cues_in(store, extract(path, ExtractionSpec(size=SIZE, crop="person"), store, watch_of(BrightPerson())).keys)
+    assert cues.pose_present.all()
+    body = cues.body_location.max(axis=0) > 128
+    assert body.any(axis=0).sum() > SIZE / 2
+    central = extract(path, SPEC, Store(tmp_path / "other"), watch_of(BrightPerson()))
+    assert central.reasons == {"empty": 12}
+
+
+def test_a_driver_is_laid_over_the_reference(tmp_path, store):
+    picture = np.full((64, 64, 3), 40, np.uint8)
+    picture[2:50, 4:20] = 220
+    Image.fromarray(picture).save(tmp_path / "r.png")
+    (tmp_path / "v").mkdir()
+    write_video(tmp_path / "v/a.mp4", walker(10), 8.0)
+    words = [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"reference={tmp_path / 'r.png'}", f"size={SIZE}"]
+    assert main([*words, f"cache={store.root}"], lambda _: watch_of(BrightPerson())) == 0
+    keys = json.loads((tmp_path / "o/manifest.json").read_text())["videos"]["a"]["keys"]
+    body = cues_in(store, keys).body_location > 128
+    wanted = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE))).mean(axis=-1) > 128
+    overlap = [(frame & wanted).sum() / (frame | wanted).sum() for frame in body]
+    assert max(overlap) > 0.6
+    assert min(overlap) > 0.3
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1)),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_sightings_come_back_as_they_were(made):
+    sightings = []
+    for one in made:
+        if one is None:
+            sightings.append(Sighting(None))
+            continue
+        rng = np.random.default_rng(one[2])
+        patch = Patch(rng.integers(0, 256, one[:2], np.uint8), rng.standard_normal((2, 3)))
+        sightings.append(Sighting(patch, rng.standard_normal(4).astype(np.float32), 0.5))
+    back = SIGHTINGS.decode(SIGHTINGS.encode(sightings))
+    for before, after in zip(sightings, back, strict=True):
+        assert (before.mask is None) == (after.mask is None)
+        if before.mask and after.mask:
+            np.testing.assert_array_equal(before.mask.levels, after.mask.levels)
+            np.testing.assert_array_equal(before.mask.to_frame, after.mask.to_frame)
+        np.testing.assert_array_equal(before.face_box, after.face_box)
+        np.testing.assert_array_equal(before.landmarks, after.landmarks)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(tmp_path: Path, *words: str) -> int:
+    return main(
+        [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"cache={tmp_path / 'c'}", f"size={SIZE}", *words],
+        lambda _: watch_of(BrightPerson()),
+    )
+
+
+def test_a_folder_gives_a_manifest_previews_and_a_sheet_and_names_what_failed(tmp_path, capsys):
+    (tmp_path / "v").mkdir()
+    for name in ("a", "b"):
+        write_video(tmp_path / f"v/{name}.mp4", walker(6), 8.0)
+    (tmp_path / "v/broken.mp4").write_text("no video")
+    assert command(tmp_path, "preview=true", "sheet=true") == 1
+    said = json.loads((tmp_path / "o/manifest.json").read_text())
+    assert set(said["videos"]) == {"a", "b"}
+    assert set(said["failed"]) == {"broken"}
+    assert said["videos"]["a"]["num_frames"] == 6
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "a_cues.mp4",
+        "b_cues.mp4",
+        "manifest.json",
+        "sheet.png",
+    ]
+    strip = read_video(tmp_path / "o/a_cues.mp4").frames
+    assert strip.shape == (6, SIZE, 5 * SIZE, 3)
+    captured = capsys.readouterr()
+    assert "broken.mp4" in captured.out
+    assert "6 of 6 frames usable" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["foldr=v", "output=o"], r"did you mean 'folder'"),
+        (["folder=v", "output=o", "cues.pose.cutof=3"], r"did you mean 'cues\.pose\.cutoff'"),
+        (["folder=v", "output=o", "size=7"], r"size=7.*32"),
+        (["folder=v", "output=o", "crop=whole"], r"crop=whole.*center.*person"),
+        (["folder=v", "output=o", "cues.pose.cutoff=many"], r"cues\.pose\.cutoff=many"),
+        (["folder=v", "output=o", "perception.masks=sam3"], r"perception\.masks=sam3.*sam2"),
+        (["folder=v", "output=o", "preview=maybe"], r"preview=maybe.*true or false"),
+        (["folder=v", "folder=w", "output=o"], r"twice"),
+        (["folder=v"], r"output=DIR"),
+        (["driving=none.mp4", "output=o"], r"none\.mp4.*no such file"),
+        (["folder=none", "output=o"], r"not a directory"),
+        (["--verbose"], r"unknown option"),
+        (["folder=v", "output=o", "perception.person=0.5,0.1,0.2,0.9"], r"x0 < x1"),
+    ],
+)
+def test_a_mistyped_command_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    assert main(words, lambda _: watch_of(BrightPerson())) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert __import__("re").search(says, captured.err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_reach_the_spec():
+    spec = parse(["folder=v", "output=o", "fps=8", "cues.pose.cutoff=20", "perception.person=0.1,0.2,0.5,1"]).spec
+    assert (spec.fps, spec.cues.pose.cutoff, spec.perception.person) == (8.0, 20.0, (0.1, 0.2, 0.5, 1.0))
+
+
+def malformed(kind: str, rng: np.random.Generator, folder: Path) -> Path:
+    """A file that is no good video, or hardly one."""
+    path = folder / "a.mp4"
+    sizes = {"tiny": (2, 2), "strip": (16, 8000), "still": (32, 48)}
+    if kind in sizes:
+        frames = rng.integers(0, 256, (1 if kind == "still" else 3, *sizes[kind], 3), np.uint8)
+        write_video(path, frames, 8.0)
+        return path
+    write_video(path, walker(int(rng.integers(1, 12))), 8.0)
+    data = bytearray(path.read_bytes())
+    match kind:
+        case "truncated":
+            data = data[: int(rng.integers(0, len(data)))]
+        case "empty":
+            data = bytearray()
+        case "magic":
+            data[:16] = rng.bytes(16)
+        case "text":
+            data = bytearray(b"hello " * int(rng.integers(1, 999)))
+        case "zeros":
+            data = bytearray(len(data))
+        case "flipped":
+            for at in rng.integers(0, len(data), int(rng.integers(1, 200))):
+                data[at] ^= 1 << int(rng.integers(8))
+    path.write_bytes(data)
+    return path
+
+
+KINDS = ("truncated", "empty", "magic", "text", "zeros", "flipped", "tiny", "strip", "still")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_malformed_input_ends_in_one_line_or_in_whole_output(tmp_path, capsys, kind):
+    for seed in range(4):
+        folder = tmp_path / f"{kind}{seed}"
+        (folder / "v").mkdir(parents=True)
+        malformed(kind, np.random.default_rng(seed), folder / "v")
+        status = command(folder)
+        captured = capsys.readouterr()
+        if status == 0:
+            assert (folder / "o/manifest.json").is_file()
+            assert captured.err == ""
+        else:
+            assert status == 2
+            assert captured.err.startswith("error: ")
+            assert captured.err.count("\n") == 1
+            assert not (folder / "o").exists()
+        left = [path for path in (folder / "c").rglob("*") if ".tmp-" in path.name]
+        assert left == []
