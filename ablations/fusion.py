@@ -15,3 +15,17 @@ DEFAULT_INITIALISATION = Ablation(
     edits={"model.cue_init": "default"},
     expects=Expectation(metric="cross/psnr_foreground", direction="lower", at_least=0.3),
 )
+
+NO_CUE_GATE = Ablation(
+    name="no_cue_gate",
+    question="Must a gate decide how much of a modulated cue the next block is given?",
+    edits={"model.cue_carry": "ungated"},
+    expects=Expectation(metric="cross/motion", direction="lower", at_least=0.05),
+)
+
+NO_RAW_RESIDUAL = Ablation(
+    name="no_raw_residual",
+    question="Does every block need the raw cue, which a chain of modulations would wear away?",
+    edits={"model.cue_carry": "modulated"},
+    expects=Expectation(metric="cross/motion", direction="lower", at_least=0.05),
+)

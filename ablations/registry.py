@@ -30,6 +30,8 @@ _ALL = (
     low_pass.BUTTERWORTH_FILTER,
     fusion.CUES_INTO_ATTENTION,
     fusion.DEFAULT_INITIALISATION,
+    fusion.NO_CUE_GATE,
+    fusion.NO_RAW_RESIDUAL,
     same2x.NO_SAME2X,
     same2x.STUDENT_FROM_BASE,
     same2x.STUDENT_FROM_BASE_NO_SAME2X,
@@ -74,7 +76,7 @@ _TABLES = (
     Table(
         name="fusion",
         question="How should the cues enter the transformer?",
-        variants=("cues_into_attention", "default_initialisation"),
+        variants=("cues_into_attention", "default_initialisation", "no_cue_gate", "no_raw_residual"),
     ),
     Table(
         name="same2x",

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from directanimator.model.spec import CueEntry, CueInit
+from directanimator.model.spec import CueCarry, CueEntry, CueInit
 
 Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
 """Cosines and sines of the video tokens' positions."""
@@ -86,8 +86,9 @@ class CueModulation(nn.Module):
     Source: Beyond Skeletons, CueFusion DiT block, equations (1) to (3). Deviation: with init=zero the affine weights of
     the norms and the modulation start at zero, since alpha = beta = 0 alone would still add the plain norm."""
 
-    def __init__(self, time_embed_dim: int, width: int, init: CueInit) -> None:
+    def __init__(self, time_embed_dim: int, width: int, init: CueInit, carry: CueCarry = "gated") -> None:
         super().__init__()
+        self.carry = carry
         self.linear = nn.Linear(time_embed_dim, 6 * width)
         self.norm_pose = nn.LayerNorm(width)
         self.norm_face = nn.LayerNorm(width)
@@ -98,17 +99,18 @@ class CueModulation(nn.Module):
     def forward(self, streams: Streams, temb: Float[Tensor, "b e"]) -> tuple[Float[Tensor, "b n d"], Streams]:
         """What is added to the video tokens, and the streams for the next block."""
         modulation = self.linear(F.silu(temb))[:, None].chunk(6, dim=-1)  # (1)
-        added_pose, pose = _modulate(streams.pose, self.norm_pose, *modulation[:3])
-        added_face, face = _modulate(streams.face, self.norm_face, *modulation[3:])
+        added_pose, pose = _modulate(streams.pose, self.norm_pose, self.carry, *modulation[:3])
+        added_face, face = _modulate(streams.face, self.norm_face, self.carry, *modulation[3:])
         return added_pose + added_face, Streams(pose, face)
 
 
 def _modulate(
-    stream: CueStream, norm: nn.Module, alpha: Tensor, beta: Tensor, gamma: Tensor
+    stream: CueStream, norm: nn.Module, carry: CueCarry, alpha: Tensor, beta: Tensor, gamma: Tensor
 ) -> tuple[Tensor, CueStream]:
     modulated = norm(stream.tokens) * (1 + alpha) + beta  # (2)
-    handed_on = stream.tokens + gamma * modulated  # (3)
-    return modulated * stream.present, CueStream(handed_on, stream.present)
+    base = modulated if carry == "modulated" else stream.tokens
+    share = modulated if carry == "ungated" else gamma * modulated
+    return modulated * stream.present, CueStream(base + share, stream.present)  # (3)
 
 
 class CueFusionBlock(CogVideoXBlock):
@@ -119,10 +121,17 @@ class CueFusionBlock(CogVideoXBlock):
     token hears its own cue only by attending to itself. entry=residual: the residual stream, so it hears it at once."""
 
     def __init__(
-        self, width: int, num_heads: int, head_dim: int, time_embed_dim: int, cue_init: CueInit, cue_entry: CueEntry
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int,
+        time_embed_dim: int,
+        cue_init: CueInit,
+        cue_entry: CueEntry,
+        cue_carry: CueCarry,
     ) -> None:
         super().__init__(width, num_heads, head_dim, time_embed_dim, attention_bias=True)
-        self.cues = CueModulation(time_embed_dim, width, cue_init)
+        self.cues = CueModulation(time_embed_dim, width, cue_init, cue_carry)
         self.cue_entry = cue_entry
 
     def forward(  # type: ignore[override]  # the streams travel with the tokens
@@ -182,6 +191,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         use_rotary_positional_embeddings: bool = True,
         cue_init: CueInit = "zero",
         cue_entry: CueEntry = "residual",
+        cue_carry: CueCarry = "gated",
     ) -> None:
         super().__init__(
             num_attention_heads=num_attention_heads,
@@ -202,7 +212,9 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         self.pose_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.face_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.transformer_blocks = nn.ModuleList(
-            CueFusionBlock(width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init, cue_entry)
+            CueFusionBlock(
+                width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init, cue_entry, cue_carry
+            )
             for _ in range(num_layers)
         )
 

@@ -36,6 +36,7 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
         ofs_embed_dim=spec.ofs_embed_dim,
         cue_init=spec.cue_init,
         cue_entry=spec.cue_entry,
+        cue_carry=spec.cue_carry,
     )
     model.start_cues_from_base()
     return model

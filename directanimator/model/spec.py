@@ -8,6 +8,7 @@ from directanimator.frozen import FrozenSpec
 
 CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
+CueCarry = Literal["gated", "ungated", "modulated"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -35,6 +36,10 @@ class ModelSpec(FrozenSpec):
     cue_entry: CueEntry = "residual"
     """Where a block adds the modulated cues: to the video tokens themselves, or only to what its attention reads of
     them. The paper's words fit both; a short training hears its cues far better by the first."""
+
+    cue_carry: CueCarry = "gated"
+    """What of a cue the next block is given. gated (the paper, equation 3): the raw cue and a gated share of the
+    modulated one. ungated: the whole of both. modulated: no raw cue, the modulated one and its gated share alone."""
 
     @property
     def width(self) -> int:

@@ -56,6 +56,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "model.codec": st.sampled_from(["embedded", "cogvideox"]),
     "model.cue_init": st.sampled_from(["zero", "default"]),
     "model.cue_entry": st.sampled_from(["residual", "attention"]),
+    "model.cue_carry": st.sampled_from(["gated", "ungated", "modulated"]),
     "optim.learning_rate": floats(0, 1, exclude_min=True),
     "optim.cue_norm_rate_factor": floats(0, 1000, exclude_min=True),
     "optim.warmup_steps": st.integers(0, 1000),

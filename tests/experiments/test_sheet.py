@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.cues.triplet import DrivingCues, null_cues
-from experiments.sheet import SheetRow, comparison_video, contact_sheet
+from experiments.sheet import SheetRow, answers_sheet, comparison_video, contact_sheet
 
 SIDES = st.integers(8, 40)
 COUNTS = st.integers(1, 6)
@@ -132,3 +132,30 @@ def test_a_reference_of_several_frames_is_refused():
 def test_a_sheet_that_cannot_be_drawn_is_refused(rows, settings):
     with pytest.raises(ValueError, match=r"a sheet needs rows|at least 1"):
         contact_sheet(rows, **settings)
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 2))
+def test_an_answers_sheet_shows_every_answer_to_every_clip(num_answers: int, num_clips: int, times: int, scale: int):
+    """One level per answer and clip; all of them, and as many pixels of each, are on the page."""
+    levels = np.arange(num_answers * num_clips, dtype=np.uint8).reshape(num_answers, num_clips) * 17 + 30
+    answers = {
+        f"{number}": [np.full((5, 16, 16, 3), level, np.uint8) for level in row] for number, row in enumerate(levels)
+    }
+    sheet = answers_sheet(answers, num_times=times, scale=scale)
+    pixels = min(times, 5) * (16 * scale) ** 2
+    gray = sheet[(sheet == sheet[..., :1]).all(axis=-1)][:, 0]
+    assert all((gray == level).sum() >= pixels for level in levels.ravel())
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"a": []},
+        {"a": [np.zeros((2, 8, 8, 3), np.uint8)], "b": [np.zeros((3, 8, 8, 3), np.uint8)]},
+        {"a": [np.zeros((2, 8, 8, 3), np.uint8)], "b": []},
+    ],
+)
+def test_answers_to_other_clips_are_refused(answers: dict[str, list[np.ndarray]]):
+    with pytest.raises(ValueError, match="same clips"):
+        answers_sheet(answers)

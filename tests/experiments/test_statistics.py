@@ -243,3 +243,19 @@ def test_more_variants_never_make_a_verdict_easier(by_seed, direction):
 @pytest.mark.parametrize("value", [0.0, -0.1])
 def test_an_effect_without_spread_and_without_size_is_refuted(value):
     assert judge({"it": (effect_of(value, value), Hypothesis("higher", 0.5))})["it"].verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "at_least", "verdict"),
+    [
+        ((1.0, 1.2, 1.4), 1.0, "confirmed"),
+        ((1.0, 1.2, 1.4), 1.3, "not distinguishable"),  # surely above zero, perhaps too small
+        ((1.0, 1.2, 1.4), 2.0, "refuted"),  # surely above zero, surely too small
+        ((-1.0, 1.2, 1.4), 1.0, "not distinguishable"),
+        ((-1.0, -1.2, -1.4), 1.0, "refuted"),
+    ],
+)
+def test_verdicts_by_hand(by_seed, at_least, verdict):
+    assert judge({"it": (effect_of(*by_seed), Hypothesis("higher", at_least))})["it"].verdict == verdict
+    mirrored = effect_of(*(-value for value in by_seed))
+    assert judge({"it": (mirrored, Hypothesis("lower", at_least))})["it"].verdict == verdict

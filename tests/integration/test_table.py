@@ -14,7 +14,7 @@ from tests.integration.conftest import Workplace
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("table=same2x", "variants=no_same2x,student_from_base", "preset=smoke", "seeds=2")
+WORDS = ("table=same2x", "variants=no_same2x,student_from_base", "preset=smoke", "seeds=2", "evaluation.subsets=cross")
 STAGES = 2 + 3 * 2
 DEADLINE_S = 280
 
@@ -94,13 +94,3 @@ def test_the_report_is_whole_and_mlflow_has_it(unbroken: Workplace):
     found = json.loads(record.read_text())
     assert found["status"] == "finished"
     assert [mirror["run_id"] for mirror in found["mirrors"].values()]
-
-
-def test_the_same_command_again_trains_nothing(unbroken: Workplace):
-    models = {path: path.stat().st_mtime_ns for path in (unbroken.root / "runs").glob("*/model/spec.json")}
-    before = report(unbroken, "csv")
-    again = unbroken.call("-m", "experiments.table", *WORDS)
-    assert again.returncode == 0, again.stderr
-    assert "6 runs, 6 finished; 8 stages, 0 to train" in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in models} == models
-    assert report(unbroken, "csv") == before

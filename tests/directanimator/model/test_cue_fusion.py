@@ -21,7 +21,7 @@ from directanimator.model.cue_fusion import (
     Streams,
 )
 from directanimator.model.embedded import build_transformer
-from directanimator.model.spec import ModelSpec
+from directanimator.model.spec import CueCarry, ModelSpec
 
 CHANNELS = 4
 CUE_NAMES = [field.name for field in dataclasses.fields(CueLatents)]
@@ -39,6 +39,7 @@ specs = st.builds(
     text_embed_dim=st.just(8),
     ofs_embed_dim=st.sampled_from([None, 24]),
     cue_entry=st.sampled_from(["residual", "attention"]),
+    cue_carry=st.sampled_from(["gated", "ungated", "modulated"]),
 )
 seeds = st.integers(0, 2**31)
 
@@ -247,6 +248,32 @@ def test_modulation_is_equations_one_to_three(seed: int) -> None:
     torch.testing.assert_close(handed_on.pose.tokens, pose + gamma * added)
     face_modulated = modulation.norm_face(face) * (1 + face_alpha) + face_beta
     torch.testing.assert_close(handed_on.face.tokens, face + face_gamma * face_modulated)
+
+
+@given(seeds, st.sampled_from(["gated", "ungated", "modulated"]))
+def test_what_is_handed_on_is_the_raw_cue_the_modulated_one_or_both(seed: int, carry: CueCarry) -> None:
+    torch.manual_seed(seed)
+    modulation, temb = CueModulation(24, 16, "default", carry), torch.randn(1, 24)
+    streams = Streams(*(CueStream(torch.randn(1, 5, 16), torch.ones(1, 5, 1)) for _ in range(2)))
+    gammas = modulation.linear(temb * temb.sigmoid()).view(6, 16)[[2, 5]]
+    added = [modulation(Streams(*(s if s is one else s._replace(present=0 * s.present) for s in streams)), temb)[0]
+             for one in streams]  # fmt: skip
+    _, handed_on = modulation(streams, temb)
+    for stream, gamma, modulated, found in zip(streams, gammas, added, handed_on, strict=True):
+        kept = {"gated": stream.tokens, "ungated": stream.tokens, "modulated": modulated}[carry]
+        share = {"gated": gamma, "ungated": 1.0, "modulated": gamma}[carry]
+        torch.testing.assert_close(found.tokens, kept + share * modulated)
+
+
+@given(specs.map(lambda spec: spec.model_copy(update={"cue_init": "zero"})), seeds)
+def test_from_zero_every_block_hears_its_cues_after_two_steps(spec: ModelSpec, seed: int) -> None:
+    model, told, cues = model_of(spec, seed), inputs(seed), random_cues(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (model(*told, cues).velocity - 1).square().mean().backward()
+        optimizer.step()
+    assert all(block.cues.norm_pose.weight.any() for block in model.transformer_blocks)
 
 
 @given(specs, seeds, st.integers(1, 2))
