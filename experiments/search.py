@@ -22,6 +22,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from directanimator.atomic import explained
 from directanimator.errors import UserError, did_you_mean
@@ -412,8 +413,9 @@ def _database(address: str) -> BaseStorage:
     if scheme not in _DRIVERS:
         known = ", ".join(f"{name}://" for name in _DRIVERS)
         raise UserError(f"unknown storage {scheme}://: known are {known} and files{did_you_mean(scheme, _DRIVERS)}")
-    limits = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True} if scheme == "postgresql" else {}
-    return RDBStorage(f"{_DRIVERS[scheme]}://{rest}", engine_kwargs=limits)
+    # No connection stays open through a training of hours, during which the server may restart.
+    limits: dict[str, object] = {"connect_args": {"connect_timeout": 10}} if scheme == "postgresql" else {}
+    return RDBStorage(f"{_DRIVERS[scheme]}://{rest}", engine_kwargs={"poolclass": NullPool, **limits})
 
 
 def _check_journal(journal: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -75,16 +76,17 @@ def test_a_sweep_written_as_json_reads_back_equal(sweep: Sweep) -> None:
 @given(st.sampled_from(NUMBERS), st.floats(1e-3, 1e9), st.data())
 def test_an_end_outside_the_legal_range_is_refused_with_its_path(path: str, beyond: float, data: st.DataObject) -> None:
     inside = data.draw(LEGAL[path])
-    for outside in (-beyond, *([1000 + beyond] if _has_top(path) else [])):
+    for outside in (-beyond, *(top + beyond for top in _tops(path))):
         if list(kinds(FIELDS[path].annotation)) == [int]:
-            outside = int(outside) - 1
+            outside = math.floor(outside) if outside < 0 else math.ceil(outside)
         low, high = sorted([inside, outside])
         assume(low < high)
         assert f"{path}=" in refusal(sweep_over({path: Range(low=low, high=high)}))
 
 
-def _has_top(path: str) -> bool:
-    return any(hasattr(bound, "le") or hasattr(bound, "lt") for bound in FIELDS[path].metadata)
+def _tops(path: str) -> list[float]:
+    """The highest legal value, if there is one."""
+    return [getattr(bound, name) for bound in FIELDS[path].metadata for name in ("le", "lt") if hasattr(bound, name)]
 
 
 @given(free_edits().filter(lambda change: change[0] in NUMBERS))
