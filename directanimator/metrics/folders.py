@@ -1,7 +1,7 @@
 """Measures a folder of generated clips against a folder of true ones, whatever made them."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -38,7 +38,6 @@ Match = Literal["all", "common"]
 MAX_LISTED = 20
 DEFAULT_WINDOW = 16
 """Frames per I3D feature, as the original FVD."""
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,8 @@ def measure(
     window: int = DEFAULT_WINDOW,
     cache: FeatureCache | None = None,
     networks: Networks | None = None,
-    keep: Callable[[str, ClipEvidence], None] = lambda name, evidence: None,
 ) -> Measurement:
-    """The metrics of the generated clips. `keep` is shown each clip's evidence before it is let go.
+    """The metrics of the generated clips; features of all but these are looked up in the cache if there is one.
 
     Raises: UserError if a folder is missing or empty, the folders differ (with `match="all"`), or agree in nothing."""
     networks = networks or Networks()
@@ -117,7 +115,6 @@ def measure(
         except _UnreadableError as problem:
             collected.failures.append(Failure(name, problem.role, str(problem)))
             continue
-        keep(name, evidence)
         collected.add(name, evidence, usable, networks)
     failures = [*survey.failures, *collected.failures]
     about = _Setting(survey, names, lengths, window, set_digest({name: survey.facts["target"][name] for name in names}))

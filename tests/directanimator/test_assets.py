@@ -199,6 +199,14 @@ def test_pip_is_told_to_take_wheels_only_and_no_dependencies(tmp_path: Path) -> 
     assert {"--no-deps", "--only-binary=:all:", "--platform", "somewheel==1.0"} <= set(command)
 
 
+def test_of_a_source_archive_pip_is_told_to_take_only_known_bytes(tmp_path: Path) -> None:
+    command = assets._command(replace(WHEEL, sdist_sha256="ab" * 32), tmp_path)
+    assert {"--no-deps", "--no-binary=:all:", "--require-hashes"} <= set(command)
+    requirements = Path(command[command.index("-r") + 1]).read_text()
+    assert requirements == f"somewheel==1.0 --hash=sha256:{'ab' * 32}\n"
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
 def test_the_manifest_has_no_two_files_of_one_name() -> None:
     assert len({item.file_name for item in MANIFEST}) == len({item.name for item in MANIFEST}) == len(MANIFEST)
 
