@@ -1,0 +1,134 @@
+"""A trained model with all that is needed to use it: a reference and driving cues of any length become frames.
+
+The manner is that of diffusers' pipelines: components, `from_pretrained`, `__call__`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import ConfigDict, ValidationError
+from torch import Tensor
+
+from directanimator.cues.spec import CueSpec
+from directanimator.cues.triplet import DrivingCues
+from directanimator.data.spec import DataSpec
+from directanimator.errors import UserError
+from directanimator.frozen import FrozenSpec
+from directanimator.model.codec import VideoCodec, to_frames, to_video
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.embedded import load_transformer
+from directanimator.model.spec import ModelSpec
+from directanimator.objective.spec import SamplingSpec
+from directanimator.pipeline import generate
+from directanimator.places import runs_root
+from directanimator.progress import progress
+from directanimator.training.prepared import cue_latents, encode_cues, without_disabled
+from directanimator.training.spec import OptimSpec
+from directanimator.training.stages import null_text
+from directanimator.windows import Seams, Window, blended, default_overlap, plan_windows
+
+
+class CheckpointSpec(FrozenSpec):
+    """The part of an experiment's spec that its model needs to be used; the rest is not read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    data: DataSpec
+    cues: CueSpec
+    model: ModelSpec
+    optim: OptimSpec
+    sampling: SamplingSpec
+
+
+@dataclass(frozen=True, eq=False)
+class DirectAnimatorPipeline:
+    """A trained model and its codec."""
+
+    spec: CheckpointSpec
+    transformer: CueFusionTransformer
+    codec: VideoCodec
+
+    @classmethod
+    def from_pretrained(cls, directory: Path, codec: VideoCodec) -> "DirectAnimatorPipeline":
+        """The model of a checkpoint directory: `spec.json` and `transformer/`.
+
+        Raises: UserError if it is missing, damaged, or of another architecture than its spec or the codec."""
+        spec = _read_spec(directory / "spec.json")
+        if spec.model.latent_channels != codec.latent_channels:
+            raise UserError(
+                f"{directory} is made for latents of {spec.model.latent_channels} channels, the codec's have "
+                f"{codec.latent_channels}; want a checkpoint of model.codec=embedded"
+            )
+        return cls(spec, load_transformer(directory / "transformer", spec.model), codec)
+
+    def windows(self, count: int, overlap: int | None = None) -> list[Window]:
+        """How `count` frames are made, window by window; by default neighbors share a quarter.
+
+        Raises: UserError for an overlap as long as the window."""
+        length = self.spec.data.num_frames
+        return plan_windows(count, length, default_overlap(length) if overlap is None else overlap)
+
+    def __call__(
+        self,
+        reference: UInt8[np.ndarray, "1 s s 3"],
+        cues: DrivingCues,
+        seed: int = 0,
+        overlap: int | None = None,
+        seams: Seams | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+        """One frame per frame of the cues, each given out as soon as it is whole; `seams` takes down how they fit.
+
+        Every window sees the reference itself and none sees what another made, so errors do not pile up along the
+        video; all start from the same noise, so they do not differ by chance.
+        Raises: UserError for an overlap as long as the window."""
+        windows = self.windows(cues.num_frames, overlap)
+        with torch.no_grad():
+            latents = self.codec.encode(to_video(reference))
+        shape = (1, self.spec.data.latent_frames, *latents.shape[2:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        watched = progress(windows, "animating", total=len(windows))
+
+        def make(window: Window) -> UInt8[np.ndarray, "l s s 3"]:
+            next(watched)
+            return self._window(latents, at_frames(cues, window.frames), noise)
+
+        return blended(windows, make, seams)
+
+    def _window(
+        self, reference: Float[Tensor, "1 1 c lh lw"], cues: DrivingCues, noise: Float[Tensor, "1 lf c lh lw"]
+    ) -> UInt8[np.ndarray, "f s s 3"]:
+        told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])
+        text = null_text(1, self.spec.model)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
+            video = generate(self.transformer, self.codec, reference, text, told, noise, self.spec.sampling)
+        return to_frames(video)[0]
+
+
+def at_frames(cues: DrivingCues, frames: Sequence[int]) -> DrivingCues:
+    """The cues of the chosen frames, in their order."""
+    chosen = list(frames)
+    return DrivingCues(**{field.name: getattr(cues, field.name)[chosen] for field in fields(cues)})
+
+
+def default_checkpoint() -> Path:
+    """The model directory of the newest finished cross-ID run.
+
+    Raises: UserError if there is none."""
+    specs = [p for p in runs_root().glob("cross_id-*/model/spec.json") if (p.parent / "transformer").is_dir()]
+    if not specs:
+        raise UserError(f"no finished run in {runs_root()}: run `make demo` first, or give checkpoint=DIR")
+    return max(specs, key=lambda path: path.stat().st_mtime).parent
+
+
+def _read_spec(path: Path) -> CheckpointSpec:
+    if not path.is_file():
+        raise UserError(f"checkpoint={path.parent}: no {path.name} there; want a run's model directory")
+    try:
+        return CheckpointSpec.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {place}: {first['msg']}") from error
