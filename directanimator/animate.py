@@ -25,7 +25,6 @@ from directanimator.data.items import SOURCE_SCALE
 from directanimator.errors import UserError, did_you_mean
 from directanimator.framing import Subject, nearest_in_time, shown_at, watch
 from directanimator.model.codec import VideoCodec
-from directanimator.model.embedded import load_codec
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception, require_one_person
 from directanimator.video import read_image, read_video, write_frames
@@ -296,12 +295,12 @@ def _check_width(request: Request, size: int) -> None:
 
 
 def _command(
-    tokens: Sequence[str], make_perception: Callable[[], PersonPerception], make_codec: Callable[[], VideoCodec]
+    tokens: Sequence[str], make_perception: Callable[[], PersonPerception], make_codec: Callable[[], VideoCodec] | None
 ) -> None:
     request = parse(tokens)
     check_files(request)
     checkpoint = request.checkpoint or default_checkpoint()
-    pipeline = DirectAnimatorPipeline.from_pretrained(checkpoint, make_codec())
+    pipeline = DirectAnimatorPipeline.from_pretrained(checkpoint, make_codec() if make_codec else None)
     size = pipeline.spec.data.size
     _check_width(request, size)
     pipeline.windows(1, request.overlap)  # an illegal overlap is told before the work begins
@@ -313,7 +312,7 @@ def _command(
 def main(
     arguments: Sequence[str] | None = None,
     make_perception: Callable[[], PersonPerception] = MediapipePerception,
-    make_codec: Callable[[], VideoCodec] = load_codec,
+    make_codec: Callable[[], VideoCodec] | None = None,
 ) -> int:
     """The exit status: 0, 2 after bad input, 130 after an interruption; errors are one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from pydantic import ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from directanimator.cues.spec import CueSpec
@@ -19,7 +21,8 @@ from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
 from directanimator.model.codec import VideoCodec, to_frames, to_video
 from directanimator.model.cue_fusion import CueFusionTransformer
-from directanimator.model.embedded import load_transformer
+from directanimator.model.embedded import load_transformer, make_codec
+from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
 from directanimator.pipeline import generate
@@ -27,7 +30,7 @@ from directanimator.places import runs_root
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, without_disabled
 from directanimator.training.spec import OptimSpec
-from directanimator.training.stages import null_text
+from directanimator.training.stages import no_text
 from directanimator.windows import Seams, Window, blended, default_overlap, plan_windows
 
 
@@ -50,19 +53,23 @@ class DirectAnimatorPipeline:
     spec: CheckpointSpec
     transformer: CueFusionTransformer
     codec: VideoCodec
+    empty_text: Float[Tensor, "1 m t"]
+    """The text tokens of an empty caption."""
 
     @classmethod
-    def from_pretrained(cls, directory: Path, codec: VideoCodec) -> "DirectAnimatorPipeline":
-        """The model of a checkpoint directory: `spec.json` and `transformer/`.
+    def from_pretrained(cls, directory: Path, codec: VideoCodec | None = None) -> "DirectAnimatorPipeline":
+        """The model of a checkpoint directory: `spec.json` and `transformer/`, by default with the codec of its spec.
 
         Raises: UserError if it is missing, damaged, or of another architecture than its spec or the codec."""
         spec = _read_spec(directory / "spec.json")
+        codec = make_codec(spec.model, tiling=True) if codec is None else codec
         if spec.model.latent_channels != codec.latent_channels:
             raise UserError(
                 f"{directory} is made for latents of {spec.model.latent_channels} channels, the codec's have "
-                f"{codec.latent_channels}; want a checkpoint of model.codec=embedded"
+                f"{codec.latent_channels}; want a checkpoint of model.codec={spec.model.codec}"
             )
-        return cls(spec, load_transformer(directory / "transformer", spec.model), codec)
+        transformer = load_transformer(directory / "transformer", spec.model)
+        return cls(spec, transformer, codec, _empty_text(directory, spec.model))
 
     def windows(self, count: int, overlap: int | None = None) -> list[Window]:
         """How `count` frames are made, window by window; by default neighbors share a quarter.
@@ -78,32 +85,41 @@ class DirectAnimatorPipeline:
         seed: int = 0,
         overlap: int | None = None,
         seams: Seams | None = None,
+        text: Float[Tensor, "1 m t"] | None = None,
     ) -> Iterator[UInt8[np.ndarray, "s s 3"]]:
         """One frame per frame of the cues, each given out as soon as it is whole; `seams` takes down how they fit.
+
+        `text` holds the tokens of a prompt; without it the model is told an empty one.
 
         Every window sees the reference itself and none sees what another made, so errors do not pile up along the
         video; all start from the same noise, so they do not differ by chance.
         Raises: UserError for an overlap as long as the window."""
         windows = self.windows(cues.num_frames, overlap)
         with torch.no_grad():
-            latents = self.codec.encode(to_video(reference))
+            latents = self.codec.encode_reference(to_video(reference))
         shape = (1, self.spec.data.latent_frames, *latents.shape[2:])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         watched = progress(windows, "animating", total=len(windows))
 
         def make(window: Window) -> UInt8[np.ndarray, "l s s 3"]:
             next(watched)
-            return self._window(latents, at_frames(cues, window.frames), noise)
+            return self._window(
+                latents, at_frames(cues, window.frames), noise, self.empty_text if text is None else text
+            )
 
         return blended(windows, make, seams)
 
     def _window(
-        self, reference: Float[Tensor, "1 1 c lh lw"], cues: DrivingCues, noise: Float[Tensor, "1 lf c lh lw"]
+        self,
+        reference: Float[Tensor, "1 1 c lh lw"],
+        cues: DrivingCues,
+        noise: Float[Tensor, "1 lf c lh lw"],
+        text: Float[Tensor, "1 m t"],
     ) -> UInt8[np.ndarray, "f s s 3"]:
         told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])
-        text = null_text(1, self.spec.model)
+        told_all = (self.transformer, self.codec, reference, text, told, noise, self.spec.sampling, self.empty_text)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
-            video = generate(self.transformer, self.codec, reference, text, told, noise, self.spec.sampling)
+            video = generate(*told_all)
         return to_frames(video)[0]
 
 
@@ -121,6 +137,16 @@ def default_checkpoint() -> Path:
     if not specs:
         raise UserError(f"no finished run in {runs_root()}: run `make demo` first, or give checkpoint=DIR")
     return max(specs, key=lambda path: path.stat().st_mtime).parent
+
+
+def _empty_text(directory: Path, model: ModelSpec) -> Float[Tensor, "1 m t"]:
+    if model.text_encoder == "none":
+        return no_text(model)
+    path = directory / EMPTY_TEXT_FILE
+    try:
+        return load_file(path)["text"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} cannot be read; a model that is told words needs it") from error
 
 
 def _read_spec(path: Path) -> CheckpointSpec:

@@ -22,16 +22,21 @@ def guided(
     text: Float[Tensor, "b m t"],
     cues: CueLatents | None,
     spec: SamplingSpec,
+    empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Denoiser:
     """The model as a denoiser, with classifier-free guidance over text or over cues; scale 1 runs one branch only.
 
+    Over text, the null branch is told `empty_text` (zeros by default) and the same cues.
+
     Deviation: guidance over cues is ours; the paper does not state what its null branch leaves out."""
+
+    without = torch.zeros_like(text[:1]) if empty_text is None else empty_text
 
     def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
         told = model(noisy, reference_latents, text, timestep, cues).velocity.float()
         if spec.guidance_scale == 1:
             return told
-        null_text, null_cues = (text, None) if spec.guidance_over == "cues" else (torch.zeros_like(text), cues)
+        null_text, null_cues = (text, None) if spec.guidance_over == "cues" else (without.expand_as(text), cues)
         null = model(noisy, reference_latents, null_text, timestep, null_cues).velocity.float()
         return null + spec.guidance_scale * (told - null)
 
@@ -70,7 +75,8 @@ def generate(
     cues: CueLatents,
     noise: Float[Tensor, "b lf c lh lw"],
     spec: SamplingSpec,
+    empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Float[Tensor, "b f 3 h w"]:
     """Video in [-1, 1] of the reference's person, driven by the cues."""
-    denoise = guided(model, reference_latents.expand_as(noise), text, cues, spec)
+    denoise = guided(model, reference_latents.expand_as(noise), text, cues, spec, empty_text)
     return codec.decode(sample(denoise, noise, spec))

@@ -11,12 +11,13 @@ import torch
 from accelerate import Accelerator
 
 from directanimator.errors import UserError
-from directanimator.model.codec import PatchCodec
+from directanimator.model.codec import VideoCodec
 from directanimator.model.cue_fusion import CueFusionTransformer
-from directanimator.model.embedded import load_codec
+from directanimator.model.embedded import make_codec
+from directanimator.model.published import check_scheduler
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
-from experiments.pools import train_pool
+from experiments.pools import empty_text, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
 from experiments.stage import InterruptedTrainingError, StageJob, adopt_model, train_stage, trained_model
@@ -87,7 +88,7 @@ def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
 
 
 def run_stage(
-    job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: PatchCodec
+    job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: VideoCodec
 ) -> CueFusionTransformer:
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
@@ -126,9 +127,12 @@ def run_experiment(
 
     Raises: UserError for what cannot be met; InterruptedTrainingError after SIGINT or SIGTERM."""
     accelerator = launch(spec)
-    codec = load_codec()
+    if spec.model.codec == "cogvideox":
+        check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
+    codec = make_codec(spec.model, tiling=True)
     with accelerator.main_process_first():
         pool = train_pool(spec)
+        empty_text(spec.model)  # made once, before other processes ask for it
         teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
     with teacher_run.exclusive() if accelerator.is_main_process else nullcontext():
         job = StageJob(spec, "same_id", pool, teacher=None)

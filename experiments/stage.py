@@ -13,10 +13,12 @@ from types import FrameType
 
 import numpy as np
 from accelerate import Accelerator
+from safetensors.torch import save_file
 
 from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
+from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
 from directanimator.training.batch import denoising_objective
@@ -30,6 +32,7 @@ from directanimator.training.stages import (
     cross_id_objective,
 )
 from directanimator.training.state import TrainState, load_average, new_state
+from experiments.pools import empty_text
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
@@ -112,11 +115,11 @@ class StageJob:
         return BatchSource(
             pool=dict(self.pool),
             cues=self.spec.cues,
-            model=self.spec.model,
             optim=self.spec.optim,
             denoising=self.spec.denoising,
             seed=self.spec.seed,
             stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
+            empty_text=empty_text(self.spec.model),
             same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
@@ -194,6 +197,8 @@ def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, st
 
 
 def _describe(directory: Path, spec: ExperimentSpec, stage: Stage) -> None:
+    if spec.model.text_encoder != "none":
+        save_file({"text": empty_text(spec.model)}, directory / EMPTY_TEXT_FILE)
     write_json(directory / "spec.json", spec.model_dump(mode="json"))
     (directory / "README.md").write_text(_card(spec, stage))
 

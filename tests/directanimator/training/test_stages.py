@@ -18,7 +18,7 @@ from directanimator.objective.denoising import make_scheduler, person_weights
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
-from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective
+from directanimator.training.stages import CROSS_ID, SAME_ID, BatchSource, cross_id_objective, no_text
 
 MODEL = ModelSpec(
     base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
@@ -46,7 +46,8 @@ def pool() -> dict[str, np.ndarray]:
 
 
 def source(stage: int = CROSS_ID, share: float = 0.5, optim: OptimSpec = OPTIM, **changes: object) -> BatchSource:
-    made = BatchSource(pool(), CueSpec(), MODEL, optim, DenoisingSpec(), seed=5, stage=stage, same_id_share=share)
+    told = {"stage": stage, "same_id_share": share, "empty_text": no_text(MODEL)}
+    made = BatchSource(pool(), CueSpec(), optim, DenoisingSpec(), seed=5, **told)
     return dataclasses.replace(made, **changes)
 
 
