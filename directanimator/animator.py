@@ -118,7 +118,7 @@ class DirectAnimatorPipeline:
     ) -> UInt8[np.ndarray, "f s s 3"]:
         told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])
         told_all = (self.transformer, self.codec, reference, text, told, noise, self.spec.sampling, self.empty_text)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
+        with torch.autocast(self.transformer.device.type, torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
             video = generate(*told_all)
         return to_frames(video)[0]
 

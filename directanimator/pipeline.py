@@ -1,6 +1,7 @@
 """From a reference image and driving cues to a video: the sampler, and guidance over text or cues."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import torch
 from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
@@ -53,7 +54,7 @@ def sample(
     latents, previous, earlier = noise, None, None
     generator = torch.Generator().manual_seed(0)
     for timestep in scheduler.timesteps:
-        velocity = denoise(latents, timestep.expand(len(latents)))
+        velocity = denoise(latents, timestep.expand(len(latents)).to(latents.device))
         if isinstance(scheduler, CogVideoXDPMScheduler):
             latents, previous = scheduler.step(
                 velocity, previous, timestep, earlier, latents, generator=generator, return_dict=False
@@ -78,5 +79,9 @@ def generate(
     empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Float[Tensor, "b f 3 h w"]:
     """Video in [-1, 1] of the reference's person, driven by the cues."""
-    denoise = guided(model, reference_latents.expand_as(noise), text, cues, spec, empty_text)
-    return codec.decode(sample(denoise, noise, spec))
+    here = model.device
+    told = CueLatents(**{field.name: getattr(cues, field.name).to(here) for field in fields(cues)})
+    empty = None if empty_text is None else empty_text.to(here)
+    references = reference_latents.to(here).expand_as(noise)
+    denoise = guided(model, references, text.to(here), told, spec, empty)
+    return codec.decode(sample(denoise, noise.to(here), spec).cpu()).cpu()

@@ -104,7 +104,7 @@ def generate_clips(
         references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in part])
         shape = (spec.data.latent_frames, *references.shape[2:])
         noise = torch.stack([clip_noise(start + offset, shape) for offset in range(len(part))])
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec.optim.precision == "bf16"):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
             text = empty.expand(len(part), -1, -1)
             video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
         made.extend(to_frames(video))

@@ -17,6 +17,7 @@ from directanimator.model.embedded import make_codec
 from directanimator.model.published import check_scheduler
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
+from experiments.execution import PLAIN, Execution, check_execution
 from experiments.pools import empty_text, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
@@ -100,7 +101,7 @@ def run_stage(
             train_stage(job, run, accelerator)
         model = trained_model(run, job.spec)
         if accelerator.is_main_process and not is_evaluated(run, job.spec):
-            evaluate(model, codec, job.spec, run)
+            evaluate(model.to(accelerator.device), codec, job.spec, run)
         status = "finished"
     except (InterruptedTrainingError, KeyboardInterrupt):
         status = "interrupted"
@@ -119,7 +120,11 @@ def is_trained(run: RunDirectory) -> bool:
 
 
 def run_experiment(
-    spec: ExperimentSpec, tags: dict[str, str], address: str | None = None, adopt: bool = True
+    spec: ExperimentSpec,
+    tags: dict[str, str],
+    address: str | None = None,
+    adopt: bool = True,
+    execution: Execution = PLAIN,
 ) -> RunDirectory:
     """The finished cross-ID run of the spec; its same-ID teacher is trained first if no variant has done so.
 
@@ -127,6 +132,7 @@ def run_experiment(
 
     Raises: UserError for what cannot be met; InterruptedTrainingError after SIGINT or SIGTERM."""
     accelerator = launch(spec)
+    check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec == "cogvideox":
         check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
     codec = make_codec(spec.model, tiling=True)
@@ -135,7 +141,7 @@ def run_experiment(
         empty_text(spec.model)  # made once, before other processes ask for it
         teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
     with teacher_run.exclusive() if accelerator.is_main_process else nullcontext():
-        job = StageJob(spec, "same_id", pool, teacher=None)
+        job = StageJob(spec, "same_id", pool, teacher=None, execution=execution)
         teacher = run_stage(job, teacher_run, accelerator, tracker_for(accelerator, address), codec)
     lineage = {
         "teacher_run": teacher_run.record().name,
@@ -148,6 +154,6 @@ def run_experiment(
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", pool, teacher)
+        job = StageJob(spec, "cross_id", pool, teacher, execution)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
     return run

@@ -266,3 +266,39 @@ def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(seed: i
             return dataclasses.replace(told, velocity=velocity)
 
     assert float(denoising_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
+
+
+@given(st.sampled_from([1, 2, 4]), steps)
+def test_parts_of_a_batch_together_are_the_batch(size: int, step: int) -> None:
+    batch = source().batch_at(step)
+    parts = batch.parts(size)
+    assert len(parts) == 4 // size
+    for name, value in flat(batch).items():
+        torch.testing.assert_close(torch.cat([flat(part)[name] for part in parts]), value, rtol=0, atol=0)
+
+
+@given(st.sampled_from([SAME_ID, CROSS_ID]))
+def test_a_batch_moves_to_a_device_whole(stage: int) -> None:
+    moved = source(stage).batch_at(0).to(torch.device("meta"))
+    assert {value.device.type for value in flat(moved).values()} == {"meta"}
+
+
+def test_parts_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 clips does not divide into parts of 3"):
+        source().batch_at(0).parts(3)
+
+
+@given(steps)
+def test_captions_are_the_items_own_and_are_left_out_as_often_as_asked(step: int) -> None:
+    told = torch.arange(1, ITEMS + 1).view(-1, 1, 1).expand(ITEMS, MODEL.max_text_tokens, MODEL.text_embed_dim)
+    empty = -torch.ones(1, MODEL.max_text_tokens, MODEL.text_embed_dim)
+    items = pool() | {"text": told.numpy().astype(np.float16)}
+    always, never = (
+        source(pool=items, empty_text=empty, optim=OPTIM.model_copy(update={"text_dropout": share})).batch_at(step)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(never.text, empty.expand(4, -1, -1))
+    for text, latents in zip(always.text, always.latents, strict=True):
+        number = int(text[0, 0]) - 1
+        assert (text == number + 1).all()
+        assert torch.equal(latents, torch.from_numpy(pool()["latents"][number]).float())
