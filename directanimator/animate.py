@@ -8,63 +8,48 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from jaxtyping import Float, Int64, UInt8
-from pydantic import ConfigDict, ValidationError
-from torch import Tensor
+from jaxtyping import Int64, UInt8
 
+from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline, at_frames, default_checkpoint
 from directanimator.cues.alignment import align
 from directanimator.cues.canvas import resize
-from directanimator.cues.framing import person_box, plan_crop
-from directanimator.cues.person import PersonTrack
 from directanimator.cues.preview import cue_strip
-from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped
 from directanimator.data.items import SOURCE_SCALE
-from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError, did_you_mean
-from directanimator.frozen import FrozenSpec
-from directanimator.model.codec import VideoCodec, to_frames, to_video
-from directanimator.model.cue_fusion import CueFusionTransformer
-from directanimator.model.embedded import load_codec, load_transformer
-from directanimator.model.spec import ModelSpec
-from directanimator.objective.spec import SamplingSpec
+from directanimator.subject import Subject, nearest_in_time, shown_at, watch
+from directanimator.model.codec import VideoCodec
 from directanimator.perception.mediapipe import MediapipePerception
-from directanimator.perception.person import PersonPerception, require_one_person, require_person
-from directanimator.pipeline import generate
-from directanimator.places import runs_root
-from directanimator.progress import progress
-from directanimator.training.prepared import cue_latents, encode_cues, without_disabled
-from directanimator.training.spec import OptimSpec
-from directanimator.training.stages import null_text
-from directanimator.video import read_image, read_video, write_video
+from directanimator.perception.person import PersonPerception, require_one_person
+from directanimator.video import read_image, read_video, write_frames
+from directanimator.windows import SeamReport, Seams
 
 USAGE = "python -m directanimator.animate reference=a.png driving=b.mp4 output=c.mp4"
 HELP = f"""{USAGE} [key=value ...]
 
   reference=FILE   picture of the one person to animate
   driving=FILE     video of the one person whose motion is followed
-  output=FILE.mp4  result, as long as the driving video; FILE_cues.mp4 beside it shows
-                   frame, mask, pose cue, face cue and location cue
+  output=FILE.mp4  result, as long as the driving video and with its sound; FILE_cues.mp4
+                   beside it shows frame, mask, pose cue, face cue and location cue
   checkpoint=DIR   a run's model directory; default: the newest finished run's
   seed=0           of the sampler's noise
   fps=..           frames per second that the model makes; default: what it was trained on
+  overlap=..       frames that neighboring windows of a long video share; default: a quarter
   scale=4          side of an output pixel block in canvas pixels (Lanczos); 1 writes the canvas as it is
   --debug          show the traceback of an error"""
 REQUIRED = ("reference", "driving", "output")
-KEYS = (*REQUIRED, "checkpoint", "seed", "fps", "scale")
+KEYS = (*REQUIRED, "checkpoint", "seed", "fps", "overlap", "scale")
 OPTIONS = ("--debug", "--help")
 
 NUM_PANELS = 5
 MAX_VIDEO_SIDE = 16384
 """Widest picture that H.264 holds."""
-_TINY = 1e-6
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
@@ -81,6 +66,7 @@ class Request:
     checkpoint: Path | None = None
     seed: int = 0
     fps: float | None = None
+    overlap: int | None = None
     scale: int = 4
 
     @property
@@ -113,6 +99,7 @@ def parse(tokens: Sequence[str]) -> Request:
         checkpoint=Path(words["checkpoint"]) if "checkpoint" in words else None,
         seed=_whole(words, "seed", 0, 0, 2**63 - 1),
         fps=_rate(words),
+        overlap=_whole(words, "overlap", 0, 0, 1000) if "overlap" in words else None,
         scale=_whole(words, "scale", 4, 1, 16),
     )
 
@@ -160,199 +147,113 @@ def check_files(request: Request) -> None:
         raise UserError(f"output={output}: cannot write into {folder}: {error.strerror}") from error
 
 
-# ---------------------------------------------------------------- time: which frames
-
-
-def shown_at(count: int, fps: float, rate: float) -> Int64[np.ndarray, " k"]:
-    """Which of `count` frames at `fps` is on the screen at time k / rate, for as long as the clip lasts."""
-    ticks = np.arange(max(1, math.ceil(count / fps * rate - _TINY)))
-    return np.minimum(np.floor(ticks * fps / rate + _TINY).astype(np.int64), count - 1)
-
-
-def nearest_in_time(count: int, fps: float, made: int, rate: float) -> Int64[np.ndarray, " f"]:
-    """For each of `count` frames at `fps`, the nearest in time of `made` frames at `rate`."""
-    return np.minimum(np.floor(np.arange(count) * rate / fps + 0.5).astype(np.int64), made - 1)
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the model makes in one go."""
-
-    frames: tuple[int, ...]
-    """Numbers of the clip's frames; the last one repeated where the clip ends."""
-    first: int
-    stop: int
-    """Positions first..stop - 1 go to the output."""
-
-
-def plan_windows(count: int, length: int) -> list[Window]:
-    """Windows of `length` frames over a clip; each begins with the last frame of the one before, which is dropped."""
-    shared = min(1, length - 1)
-    starts = range(0, max(count - shared, 1), length - shared)
-    return [
-        Window(
-            frames=tuple(min(start + k, count - 1) for k in range(length)),
-            first=shared if start else 0,
-            stop=min(length, count - start),
-        )
-        for start in starts
-    ]
-
-
-def at_frames(cues: DrivingCues, frames: Sequence[int]) -> DrivingCues:
-    """The cues of the chosen frames, in their order."""
-    chosen = list(frames)
-    return DrivingCues(**{field.name: getattr(cues, field.name)[chosen] for field in fields(cues)})
-
-
-# ---------------------------------------------------------------- space: which part of the frames
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A person in square frames."""
-
-    frames: UInt8[np.ndarray, "f s s 3"]
-    track: PersonTrack
-
-
-def watch(frames: UInt8[np.ndarray, "f h w 3"], perception: PersonPerception, side: int, where: str) -> Subject:
-    """The person of a clip in square frames of `side` pixels that hold the person throughout.
-
-    Raises: UserError if there is none."""
-    track = perception.track(frames)
-    require_person(track, where)
-    crop = plan_crop(person_box(track), *track.size)
-    cut = crop.cut(frames, empty_outside=False)
-    return Subject(resize(cut, side), crop.cut_track(track).resized(side))
-
-
-# ---------------------------------------------------------------- the model
-
-
-class CheckpointSpec(FrozenSpec):
-    """The part of an experiment's spec that its model needs to be used; the rest is not read."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    data: DataSpec
-    cues: CueSpec
-    model: ModelSpec
-    optim: OptimSpec
-    sampling: SamplingSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Animator:
-    """A trained model and all that is needed to use it."""
-
-    spec: CheckpointSpec
-    model: CueFusionTransformer
-    codec: VideoCodec
-
-    def animate(
-        self, reference: UInt8[np.ndarray, "1 s s 3"], cues: DrivingCues, seed: int
-    ) -> UInt8[np.ndarray, "f s s 3"]:
-        """One frame per frame of the cues, window by window, every window from the same noise."""
-        with torch.no_grad():
-            latents = self.codec.encode(to_video(reference))
-        shape = (1, self.spec.data.latent_frames, *latents.shape[2:])
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        windows = plan_windows(cues.num_frames, self.spec.data.num_frames)
-        made = [
-            self._window(latents, at_frames(cues, window.frames), noise)[window.first : window.stop]
-            for window in progress(windows, "animating", total=len(windows))
-        ]
-        return np.concatenate(made)
-
-    def _window(
-        self, reference: Float[Tensor, "1 1 c lh lw"], cues: DrivingCues, noise: Float[Tensor, "1 lf c lh lw"]
-    ) -> UInt8[np.ndarray, "f s s 3"]:
-        told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])
-        text = null_text(1, self.spec.model)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
-            return to_frames(generate(self.model, self.codec, reference, text, told, noise, self.spec.sampling))[0]
-
-
-def default_checkpoint() -> Path:
-    """The model directory of the newest finished cross-ID run.
-
-    Raises: UserError if there is none."""
-    specs = [p for p in runs_root().glob("cross_id-*/model/spec.json") if (p.parent / "transformer").is_dir()]
-    if not specs:
-        raise UserError(f"no finished run in {runs_root()}: run `make demo` first, or give checkpoint=DIR")
-    return max(specs, key=lambda path: path.stat().st_mtime).parent
-
-
-def load_animator(directory: Path, codec: VideoCodec) -> Animator:
-    """The model of a checkpoint directory: `spec.json` and `transformer/`.
-
-    Raises: UserError if it is missing, damaged, or of another architecture than its spec or the codec."""
-    spec = _read_spec(directory / "spec.json")
-    if spec.model.latent_channels != codec.latent_channels:
-        raise UserError(
-            f"{directory} is made for latents of {spec.model.latent_channels} channels, the codec's have "
-            f"{codec.latent_channels}; want a checkpoint of model.codec=embedded"
-        )
-    return Animator(spec, load_transformer(directory / "transformer", spec.model), codec)
-
-
-def _read_spec(path: Path) -> CheckpointSpec:
-    if not path.is_file():
-        raise UserError(f"checkpoint={path.parent}: no {path.name} there; want a run's model directory")
-    try:
-        return CheckpointSpec.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {place}: {first['msg']}") from error
-
-
 # ---------------------------------------------------------------- the whole way
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """The two videos, at the driving video's frames and rate, and what there is to say about them."""
+class Scene:
+    """What is animated by what: both in square frames, the driving at the model's rate."""
 
-    video: UInt8[np.ndarray, "f s s 3"]
-    preview: UInt8[np.ndarray, "f s 5*s 3"]
+    reference: Subject
+    driving: Subject
+    cues: DrivingCues
+    back: Int64[np.ndarray, " f"]
+    """For every frame of the driving video, which frame at the model's rate is shown."""
     fps: float
+    """The driving video's."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What there is to say when all is written."""
+
+    num_frames: int
+    fps: float
+    seams: SeamReport | None
+    """None where one window held the whole video."""
     notes: tuple[str, ...]
 
 
-def run(request: Request, animator: Animator, perception: PersonPerception) -> Result:
-    """The animated reference and its cue preview on the canvas.
+def look(request: Request, spec: CheckpointSpec, perception: PersonPerception) -> Scene:
+    """The reference and the driving video's cues.
 
     Raises: UserError for inputs that cannot be read, or that do not show the one person wanted."""
-    spec, size = animator.spec, animator.spec.data.size
+    size = spec.data.size
     rate = request.fps or spec.data.fps
-    reference = _watched_reference(request.reference, perception, size)
+    image = read_image(request.reference)
+    require_one_person(perception.faces(image), str(request.reference))
+    reference = watch(image[None], perception, size, str(request.reference))
     clip = read_video(request.driving)
     count = len(clip.frames)
     frames = clip.frames[shown_at(count, clip.fps, rate)]
     driving = watch(frames, perception, size * SOURCE_SCALE, str(request.driving))
     alignment = align(driving.track, reference.track, spec.cues.location.align_by)
     cues = driving_cues(driving.frames, driving.track, alignment, size, spec.cues)
-    made = animator.animate(reference.frames, cues, request.seed)
-    shown = cue_strip(resize(driving.frames, size), driving.track.resized(size).mask, dropped(cues, spec.cues))
-    back = nearest_in_time(count, clip.fps, len(made), rate)
-    return Result(made[back], shown[back], clip.fps, tuple(_notes(request, spec, cues)))
+    return Scene(reference, driving, cues, nearest_in_time(count, clip.fps, len(frames), rate), clip.fps)
 
 
-def _watched_reference(path: Path, perception: PersonPerception, size: int) -> Subject:
-    image = read_image(path)
-    require_one_person(perception.faces(image), str(path))
-    return watch(image[None], perception, size, str(path))
+def run(request: Request, pipeline: DirectAnimatorPipeline, perception: PersonPerception) -> Outcome:
+    """Writes the animated reference and its cue preview, frame by frame as they are made.
+
+    Both videos appear under their names only when both are whole. The frames of the driving video are let go before
+    the model begins; what it makes is never held longer than a window.
+    Raises: UserError for bad input, or if the files cannot be written."""
+    scene = look(request, pipeline.spec, perception)
+    windows, seams = pipeline.windows(scene.cues.num_frames, request.overlap), Seams()
+    made = pipeline(scene.reference.frames, scene.cues, request.seed, request.overlap, seams)
+    strips = _strips(scene, pipeline.spec)
+    videos = {
+        request.output: _enlarged_each(_repeated(made, scene.back), request.scale, 1),
+        request.preview: _enlarged_each(_repeated(strips, scene.back), request.scale, NUM_PANELS),
+    }
+    with tempfile.TemporaryDirectory(prefix=f".{request.output.stem}.", dir=request.output.parent) as draft:
+        for path, frames in videos.items():
+            sound = request.driving if path == request.output else None
+            write_frames(Path(draft) / path.name, frames, scene.fps, sound)
+        for path in videos:
+            os.replace(Path(draft) / path.name, path)
+    report = seams.report() if len(windows) > 1 else None
+    return Outcome(len(scene.back), scene.fps, report, tuple(_notes(request, pipeline.spec, scene.cues)))
+
+
+def _repeated(
+    frames: Iterator[UInt8[np.ndarray, "h w 3"]], numbers: Int64[np.ndarray, " f"]
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The frames of these numbers, which never fall."""
+    frame, at = next(frames), 0
+    for number in numbers:
+        while at < number:
+            frame, at = next(frames), at + 1
+        yield frame
+
+
+def _strips(scene: Scene, spec: CheckpointSpec) -> Iterator[UInt8[np.ndarray, "s 5*s 3"]]:
+    size = spec.data.size
+    for k in range(scene.cues.num_frames):
+        part = slice(k, k + 1)
+        mask = scene.driving.track.part(part).resized(size).mask
+        cues = dropped(at_frames(scene.cues, [k]), spec.cues)
+        yield cue_strip(resize(scene.driving.frames[part], size), mask, cues)[0]
 
 
 def _notes(request: Request, spec: CheckpointSpec, cues: DrivingCues) -> list[str]:
     notes = []
     if not cues.face_present.any():
         notes.append(f"no face is seen in {request.driving}: the face cue stays empty, the expression is not driven")
+    if cues.num_frames < spec.data.num_frames:
+        notes.append(
+            f"the video lasts {cues.num_frames} frames at the model's rate, its window {spec.data.num_frames}: the "
+            "window was filled with the last frame"
+        )
     if spec.data.source == "synthetic":
         notes.append("the embedded model has seen synthetic humans only: real people come out as rough figures")
     return notes
+
+
+def _enlarged_each(
+    frames: Iterator[UInt8[np.ndarray, "h w 3"]], scale: int, panels: int
+) -> Iterator[UInt8[np.ndarray, "h2 w2 3"]]:
+    return (enlarged(frame[None], scale, panels)[0] for frame in frames)
 
 
 def enlarged(frames: UInt8[np.ndarray, "f h w 3"], scale: int, panels: int = 1) -> UInt8[np.ndarray, "f h2 w2 3"]:
@@ -367,30 +268,24 @@ def _lanczos(frames: UInt8[np.ndarray, "f h w 3"], scale: int) -> list[np.ndarra
     return [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_LANCZOS4) for frame in frames]
 
 
-def write_both(request: Request, result: Result) -> None:
-    """Nothing; both videos appear under their names only when both are whole.
-
-    Raises: UserError if they cannot be written."""
-    folder = request.output.parent
-    videos = {
-        request.output: enlarged(result.video, request.scale),
-        request.preview: enlarged(result.preview, request.scale, NUM_PANELS),
-    }
-    with tempfile.TemporaryDirectory(prefix=f".{request.output.stem}.", dir=folder) as draft:
-        for path, frames in videos.items():
-            write_video(Path(draft) / path.name, frames, result.fps)
-        for path in videos:
-            os.replace(Path(draft) / path.name, path)
-
-
-def _report(request: Request, result: Result) -> list[str]:
+def _report(request: Request, outcome: Outcome, size: int) -> list[str]:
     lines = []
-    for path, frames in ((request.output, result.video), (request.preview, result.preview)):
-        count, height, width = (int(n) for n in frames.shape[:3])
-        size = f"{width * request.scale}x{height * request.scale}"
-        canvas = f"{width}x{height} enlarged {request.scale} times" if request.scale > 1 else "not enlarged"
-        lines.append(f"{path}: {count} frames, {size} ({canvas}), {result.fps:g} fps, {count / result.fps:.2f} s")
-    return [*lines, *(f"note: {note}" for note in result.notes)]
+    for path, width in ((request.output, size), (request.preview, NUM_PANELS * size)):
+        grown = f"{width * request.scale}x{size * request.scale}"
+        canvas = f"{width}x{size} enlarged {request.scale} times" if request.scale > 1 else "not enlarged"
+        seconds = outcome.num_frames / outcome.fps
+        lines.append(f"{path}: {outcome.num_frames} frames, {grown} ({canvas}), {outcome.fps:g} fps, {seconds:.2f} s")
+    if outcome.seams is not None:
+        lines.append(_seams_in_words(outcome.seams))
+    return [*lines, *(f"note: {note}" for note in outcome.notes)]
+
+
+def _seams_in_words(seams: SeamReport) -> str:
+    return (
+        f"{len(seams.drift)} windows: change from frame to frame {seams.seam_change:.2f} of 255 at seams, "
+        f"{seams.interior_change:.2f} inside; windows disagree by {seams.disagreement:.2f}; mean color drifts by at "
+        f"most {max(seams.drift):.2f}"
+    )
 
 
 def _check_width(request: Request, size: int) -> None:
@@ -400,23 +295,24 @@ def _check_width(request: Request, size: int) -> None:
 
 
 def _command(
-    tokens: Sequence[str], make_perception: Callable[[], PersonPerception], make_codec: Callable[[], VideoCodec]
+    tokens: Sequence[str], make_perception: Callable[[], PersonPerception], make_codec: Callable[[], VideoCodec] | None
 ) -> None:
     request = parse(tokens)
     check_files(request)
     checkpoint = request.checkpoint or default_checkpoint()
-    animator = load_animator(checkpoint, make_codec())
-    _check_width(request, animator.spec.data.size)
+    pipeline = DirectAnimatorPipeline.from_pretrained(checkpoint, make_codec() if make_codec else None)
+    size = pipeline.spec.data.size
+    _check_width(request, size)
+    pipeline.windows(1, request.overlap)  # an illegal overlap is told before the work begins
     print(f"checkpoint {checkpoint}", flush=True)
-    result = run(request, animator, make_perception())
-    write_both(request, result)
-    print("\n".join(_report(request, result)))
+    outcome = run(request, pipeline, make_perception())
+    print("\n".join(_report(request, outcome, size)))
 
 
 def main(
     arguments: Sequence[str] | None = None,
     make_perception: Callable[[], PersonPerception] = MediapipePerception,
-    make_codec: Callable[[], VideoCodec] = load_codec,
+    make_codec: Callable[[], VideoCodec] | None = None,
 ) -> int:
     """The exit status: 0, 2 after bad input, 130 after an interruption; errors are one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,6 +1,7 @@
 """From a reference image and driving cues to a video: the sampler, and guidance over text or cues."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import torch
 from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
@@ -22,16 +23,21 @@ def guided(
     text: Float[Tensor, "b m t"],
     cues: CueLatents | None,
     spec: SamplingSpec,
+    empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Denoiser:
     """The model as a denoiser, with classifier-free guidance over text or over cues; scale 1 runs one branch only.
 
+    Over text, the null branch is told `empty_text` (zeros by default) and the same cues.
+
     Deviation: guidance over cues is ours; the paper does not state what its null branch leaves out."""
+
+    without = torch.zeros_like(text[:1]) if empty_text is None else empty_text
 
     def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
         told = model(noisy, reference_latents, text, timestep, cues).velocity.float()
         if spec.guidance_scale == 1:
             return told
-        null_text, null_cues = (text, None) if spec.guidance_over == "cues" else (torch.zeros_like(text), cues)
+        null_text, null_cues = (text, None) if spec.guidance_over == "cues" else (without.expand_as(text), cues)
         null = model(noisy, reference_latents, null_text, timestep, null_cues).velocity.float()
         return null + spec.guidance_scale * (told - null)
 
@@ -48,7 +54,7 @@ def sample(
     latents, previous, earlier = noise, None, None
     generator = torch.Generator().manual_seed(0)
     for timestep in scheduler.timesteps:
-        velocity = denoise(latents, timestep.expand(len(latents)))
+        velocity = denoise(latents, timestep.expand(len(latents)).to(latents.device))
         if isinstance(scheduler, CogVideoXDPMScheduler):
             latents, previous = scheduler.step(
                 velocity, previous, timestep, earlier, latents, generator=generator, return_dict=False
@@ -70,7 +76,12 @@ def generate(
     cues: CueLatents,
     noise: Float[Tensor, "b lf c lh lw"],
     spec: SamplingSpec,
+    empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Float[Tensor, "b f 3 h w"]:
     """Video in [-1, 1] of the reference's person, driven by the cues."""
-    denoise = guided(model, reference_latents.expand_as(noise), text, cues, spec)
-    return codec.decode(sample(denoise, noise, spec))
+    here = model.device
+    told = CueLatents(**{field.name: getattr(cues, field.name).to(here) for field in fields(cues)})
+    empty = None if empty_text is None else empty_text.to(here)
+    references = reference_latents.to(here).expand_as(noise)
+    denoise = guided(model, references, text.to(here), told, spec, empty)
+    return codec.decode(sample(denoise, noise.to(here), spec).cpu()).cpu()

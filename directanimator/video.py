@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from directanimator.errors import UserError
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -35,6 +36,8 @@ MAX_HOLD_S = 120
 _TICK = Fraction(1, 1000)
 _RATE_IF_UNKNOWN = Fraction(25)
 _CRF = "12"
+_SOUND_OF_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+"""Sound that browsers and players take out of an .mp4 as it is."""
 
 
 @dataclass(frozen=True)
@@ -118,23 +121,31 @@ def write_video(path: Path | str, frames: UInt8[np.ndarray, "f h w 3"], fps: flo
     write_frames(path, frames, fps)
 
 
-def write_frames(path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> None:
-    """Writes frames of one size that come one by one, as `write_video` does.
+def write_frames(
+    path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float, sound: Path | None = None
+) -> None:
+    """As `write_video`, with each frame asked for when the one before is encoded; and the sound of another file.
 
-    Raises: UserError as `write_video` does."""
+    The sound, if that file has any, keeps its place in time and ends with the last frame. It is copied where an .mp4
+    can hold it, and made AAC where not.
+    Raises: UserError if there are no frames, the rate is not positive, a file cannot be read or written."""
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise UserError(f"{path}: a video is written as .mp4, not as {path.suffix or 'a name without a suffix'!r}")
     _check_wanted(None, fps)
-    coming = iter(frames)
-    first = next(coming, None)
-    if first is None:
-        raise UserError(f"{path}: nothing to write, there are no frames")
     import av
 
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise UserError(f"{path}: nothing to write, there are no frames")
     try:
-        with _replacing(path) as partial, av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
-            _encode(container, itertools.chain([first], coming), _even(first).shape[:2], _rational(fps))
+        with (
+            _replacing(path) as partial,
+            av.open(str(partial), "w", options={"movflags": "faststart"}) as container,
+            _sound_track(container, sound) as write_sound_until,
+        ):
+            _encode(container, itertools.chain([first], pictures), _rational(fps), write_sound_until)
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
 
@@ -303,20 +314,96 @@ def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
 
 
 def _encode(
-    container: "OutputContainer", frames: Iterable[UInt8[np.ndarray, "h w 3"]], size: tuple[int, ...], rate: Fraction
+    container: "OutputContainer",
+    frames: Iterator[UInt8[np.ndarray, "h w 3"]],
+    rate: Fraction,
+    write_sound_until: Callable[[Fraction], None],
 ) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
-    stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     stream.codec_context.colorspace = Colorspace.ITU601
     stream.codec_context.color_range = ColorRange.MPEG
-    for frame in frames:
+    for number, frame in enumerate(frames):
         pixels = np.ascontiguousarray(_even(frame))
+        if number == 0:
+            stream.height, stream.width = pixels.shape[:2]
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        write_sound_until((number + 1) / rate)
     container.mux(stream.encode(None))
+
+
+@contextmanager
+def _sound_track(container: "OutputContainer", source: Path | None) -> Iterator[Callable[[Fraction], None]]:
+    """A function that writes the source's sound up to a time in seconds; it does nothing where there is none."""
+    if source is None:
+        yield lambda until: None
+        return
+    with _opened(source) as sounding:
+        if not sounding.streams.audio:
+            yield lambda until: None
+            return
+        packets = _sound_packets(sounding, container, _picture_start(sounding))
+        held: list[tuple[Fraction, Packet[AudioStream]]] = []
+
+        def write_until(until: Fraction) -> None:
+            while True:
+                entry = held.pop() if held else next(packets, None)
+                if entry is None:
+                    return
+                if entry[0] >= until:
+                    held.append(entry)
+                    return
+                container.mux(entry[1])
+
+        yield write_until
+
+
+def _picture_start(container: "InputContainer") -> Fraction:
+    """When the picture begins, in seconds of the file's clock."""
+    video = container.streams.video
+    start = video[0].start_time if video else None
+    return Fraction(0) if start is None else start * (video[0].time_base or Fraction(1))
+
+
+def _sound_packets(
+    source: "InputContainer", target: "OutputContainer", zero: Fraction
+) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
+    """Start in seconds after `zero`, and packet, of the source's first sound, ready for the target.
+
+    The target's stream is made at once, since none can be added once its header is written."""
+    sound = source.streams.audio[0]
+    if sound.codec_context.name in _SOUND_OF_MP4:
+        return _copied(source, sound, target.add_stream_from_template(sound), zero)
+    layout = "stereo" if sound.channels > 1 else "mono"
+    return _encoded_anew(source, sound, target.add_stream("aac", rate=sound.rate or 48000, layout=layout), zero)
+
+
+def _copied(
+    source: "InputContainer", sound: "AudioStream", made: "AudioStream", zero: Fraction
+) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
+    for packet in source.demux(sound):
+        if packet.pts is None or packet.pts * packet.time_base < zero:
+            continue
+        packet.pts -= round(zero / packet.time_base)
+        packet.dts = packet.pts
+        packet.stream = made
+        yield packet.pts * packet.time_base, packet
+
+
+def _encoded_anew(
+    source: "InputContainer", sound: "AudioStream", made: "AudioStream", zero: Fraction
+) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
+    tick = Fraction(1, made.rate)
+    for frame in itertools.chain(source.decode(sound), [None]):
+        if frame is not None:
+            if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < zero:
+                continue
+            frame.pts, frame.time_base = round((frame.pts * frame.time_base - zero) / tick), tick
+        for packet in made.encode(frame):
+            yield (packet.pts or 0) * packet.time_base, packet
 
 
 def _to_8_bit(image: "Image.Image") -> "Image.Image":

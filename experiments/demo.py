@@ -34,7 +34,7 @@ def main(tokens: Sequence[str]) -> int:
             runs[name] = run_experiment(resolved.spec, {"preset": resolved.preset.name, "ablation": name})
         except InterruptedTrainingError as stop:
             say(str(stop))
-            return 128 + stop.signal_number
+            return stop.exit_status
     show(runs, time.monotonic() - started)
     return 0
 

@@ -32,9 +32,8 @@ from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
-from directanimator.training.stages import null_text
 from directanimator.video import write_video
-from experiments.pools import item_maker
+from experiments.pools import empty_text, item_maker
 from experiments.record import RunDirectory
 from experiments.sheet import SheetRow, comparison_video, contact_sheet
 from experiments.spec import ExperimentSpec, Subset
@@ -101,16 +100,16 @@ def generate_clips(
 ) -> list[UInt8[np.ndarray, "f h w 3"]]:
     """The model's answers to test clips."""
     made: list[np.ndarray] = []
+    empty = empty_text(spec.model)
     for start in progress(range(0, len(clips), BATCH), "sampling", total=math.ceil(len(clips) / BATCH)):
         part = clips[start : start + BATCH]
         told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in part]
-        references = torch.cat([codec.encode(to_video(clip.item.reference)) for clip in part])
+        references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in part])
         shape = (spec.data.latent_frames, *references.shape[2:])
         noise = torch.stack([clip_noise(start + offset, shape) for offset in range(len(part))])
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec.optim.precision == "bf16"):
-            video = generate(
-                model, codec, references, null_text(len(part), spec.model), cue_latents(told), noise, spec.sampling
-            )
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
+            text = empty.expand(len(part), -1, -1)
+            video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
         made.extend(to_frames(video))
     return made
 

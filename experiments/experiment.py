@@ -11,12 +11,14 @@ import torch
 from accelerate import Accelerator
 
 from directanimator.errors import UserError
-from directanimator.model.codec import PatchCodec
+from directanimator.model.codec import VideoCodec
 from directanimator.model.cue_fusion import CueFusionTransformer
-from directanimator.model.embedded import load_codec
+from directanimator.model.embedded import make_codec
+from directanimator.model.published import check_scheduler
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
-from experiments.pools import held_out_pool, train_pool
+from experiments.execution import PLAIN, Execution, check_execution
+from experiments.pools import empty_text, held_out_pool, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
 from experiments.stage import (
@@ -99,7 +101,7 @@ def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
 
 
 def run_stage(
-    job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: PatchCodec
+    job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: VideoCodec
 ) -> CueFusionTransformer:
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
@@ -111,7 +113,7 @@ def run_stage(
             train_stage(job, run, accelerator)
         model = trained_model(run, job.spec)
         if accelerator.is_main_process and not is_evaluated(run, job.spec):
-            evaluate(model, codec, job.spec, run)
+            evaluate(model.to(accelerator.device), codec, job.spec, run)
         status = "finished"
     except (StoppedTrainingError, KeyboardInterrupt):
         status = "interrupted"
@@ -134,6 +136,7 @@ def run_experiment(
     tags: dict[str, str],
     address: str | None = None,
     adopt: bool = True,
+    execution: Execution = PLAIN,
     *,
     watch: Watch = unwatched,
     wait: bool = False,
@@ -146,12 +149,16 @@ def run_experiment(
 
     Raises: UserError for what cannot be met; StoppedTrainingError after SIGINT or SIGTERM, or when given up."""
     accelerator = launch(spec)
-    codec = load_codec()
+    check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
+    if spec.model.codec == "cogvideox":
+        check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
+    codec = make_codec(spec.model, tiling=True)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
+        empty_text(spec.model)  # made once, before other processes ask for it
         teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
     with teacher_run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
-        job = StageJob(spec, "same_id", pool, teacher=None)
+        job = StageJob(spec, "same_id", pool, teacher=None, execution=execution)
         teacher = run_stage(job, teacher_run, accelerator, tracker_for(accelerator, address), codec)
     lineage = {
         "teacher_run": teacher_run.record().name,
@@ -164,6 +171,6 @@ def run_experiment(
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", pool, teacher, held_out, watch)
+        job = StageJob(spec, "cross_id", pool, teacher, execution, held_out, watch)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
     return run

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
@@ -15,10 +19,13 @@ from directanimator.data.pool import build_pool, open_pool
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic_items import synthetic_item
-from directanimator.model.codec import PatchCodec
-from directanimator.model.embedded import EMBEDDED_DIRECTORY, load_codec
+from directanimator.model.codec import VideoCodec
+from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
+from directanimator.model.published import TextEncoder, load_text_encoder, part_of
+from directanimator.model.spec import ModelSpec
 from directanimator.places import mlruns_root
 from directanimator.training.prepared import prepare
+from directanimator.training.stages import no_text
 from experiments.spec import ExperimentSpec, data_fingerprint
 
 HELD_OUT_CLIPS = 8
@@ -34,25 +41,56 @@ def item_maker(split: Split, spec: DataSpec) -> Callable[[int], AnimationItem]:
     return functools.partial(synthetic_item, split, spec=spec)
 
 
-@functools.cache
-def _codec_of_worker() -> PatchCodec:
+@functools.lru_cache(maxsize=1)
+def _encoders_of_worker(model: ModelSpec) -> tuple[VideoCodec, TextEncoder | None]:
     torch.set_num_threads(1)  # there is a worker for every core
-    return load_codec()
+    return make_codec(model), make_text_encoder(model)
 
 
-def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec) -> dict[str, np.ndarray]:
-    return prepare(item_maker(split, spec)(index), _codec_of_worker(), spec.size, cues)
+def make_text_encoder(model: ModelSpec) -> TextEncoder | None:
+    """What turns captions into text tokens; None for a model that is told no words."""
+    if model.text_encoder == "none":
+        return None
+    return load_text_encoder(model.base, model.text_embed_dim, model.max_text_tokens)
 
 
-def codec_digest() -> str:
-    """12 hex digits that change with the codec's weights."""
-    weights = EMBEDDED_DIRECTORY / "codec/diffusion_pytorch_model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
+    codec, words = _encoders_of_worker(model)
+    return prepare(item_maker(split, spec)(index), codec, spec.size, cues, words)
+
+
+def codec_digest(model: ModelSpec) -> str:
+    """12 hex digits that change with the weights that make latents and text tokens."""
+    if model.codec == "embedded":
+        files = [EMBEDDED_DIRECTORY / "codec/diffusion_pytorch_model.safetensors"]
+    else:
+        files = sorted(part_of(model.base, "vae").glob("*.safetensors"))
+    if model.text_encoder == "t5":
+        files += [*sorted(part_of(model.base, "text_encoder").glob("*.safetensors"))]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while part := file.read(1 << 24):
+                digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def empty_text(model: ModelSpec) -> Float[Tensor, "1 m t"]:
+    """The text tokens of an empty caption, made once and kept."""
+    if model.text_encoder == "none":
+        return no_text(model)
+    path = mlruns_root() / "cache" / f"empty_text-{codec_digest(model)}-{model.max_text_tokens}.safetensors"
+    if not path.exists():
+        words = make_text_encoder(model)
+        assert words is not None
+        tokens = words.encode([""])
+        atomic_write(path, lambda draft: save_file({"text": tokens}, draft))
+    return load_file(path)["text"]
 
 
 def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
     """Where the pool of a split lies; another place whenever anything that shapes it changes."""
-    key = f"{split}-{data_fingerprint(spec)}-{codec_digest()}-{SYNTH_VERSION}.{POOL_VERSION}"
+    key = f"{split}-{data_fingerprint(spec)}-{codec_digest(spec.model)}-{SYNTH_VERSION}.{POOL_VERSION}"
     return mlruns_root() / "cache" / key
 
 
@@ -67,6 +105,6 @@ def held_out_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
 def train_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
     """The training pool, made on the first call."""
     directory = pool_directory(spec, "train")
-    make = functools.partial(_prepared, split="train", spec=spec.data, cues=spec.cues)
+    make = functools.partial(_prepared, split="train", spec=spec.data, cues=spec.cues, model=spec.model)
     build_pool(directory, spec.data.num_train_clips, make, "preparing training clips")
     return open_pool(directory)

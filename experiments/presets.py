@@ -67,6 +67,7 @@ PAPER = Preset(
             text_embed_dim=4096,
             max_text_tokens=226,
             ofs_embed_dim=512,
+            text_encoder="t5",
         ),
         optim=OptimSpec(learning_rate=2e-5, warmup_steps=500, decay_share=0.0, global_batch_size=4, ema_decay=0.0),
         denoising=DenoisingSpec(person_weight=1.0, noise_bias=1.0),

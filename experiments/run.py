@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
+from experiments.execution import Execution, read_execution
 
 if TYPE_CHECKING:
     from experiments.record import RunDirectory
@@ -18,7 +19,7 @@ _SYNC = "sync="
 
 
 def main(tokens: Sequence[str]) -> int:
-    """Exit status: 0, or 128 + the number of the signal that stopped the training.
+    """Exit status: 0, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1 (start the same command again).
 
     Raises: UserError for bad input."""
     synced = [token.removeprefix(_SYNC) for token in tokens if token.startswith(_SYNC)]
@@ -30,10 +31,11 @@ def main(tokens: Sequence[str]) -> int:
     if "--list" in tokens:
         print(render_list())
         return 0
-    resolved = resolve(tokens)
+    execution, rest = read_execution(tokens)
+    resolved = resolve(rest)
     if _is_main_process():
         print(render_dry_run(resolved), flush=True)
-    return 0 if "--dry-run" in resolved.options else _run(resolved)
+    return 0 if "--dry-run" in resolved.options else _run(resolved, execution)
 
 
 def _is_main_process() -> bool:
@@ -53,7 +55,7 @@ def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
     return 0
 
 
-def _run(resolved: Resolved) -> int:
+def _run(resolved: Resolved, execution: Execution) -> int:
     from experiments.experiment import run_experiment, start_fresh
     from experiments.stage import InterruptedTrainingError
 
@@ -62,10 +64,10 @@ def _run(resolved: Resolved) -> int:
         start_fresh(resolved.spec)
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
     try:
-        run = run_experiment(resolved.spec, tags, adopt=not fresh)
+        run = run_experiment(resolved.spec, tags, adopt=not fresh, execution=execution)
     except InterruptedTrainingError as stop:
         print(stop)
-        return 128 + stop.signal_number
+        return stop.exit_status
     if _is_main_process():
         _show(resolved, run)
     return 0

@@ -12,15 +12,18 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
+from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
-from directanimator.training.batch import denoising_objective
+from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
 from directanimator.training.loop import suitable_attention, train
 from directanimator.training.stages import (
@@ -33,15 +36,22 @@ from directanimator.training.stages import (
 )
 from directanimator.training.state import TrainState, load_average, new_state
 from experiments.convergence import HELD_OUT_LOSS
+from experiments.execution import PLAIN, Execution
+from experiments.pools import empty_text
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
 CHECKPOINT = "state.safetensors"
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals after which a checkpoint is written; schedulers send the last one ahead of a time limit."""
 CHECKPOINT_SECONDS = 120.0
 """A killed training loses at most this much."""
 HELD_OUT_POINTS = 24
 """Points of the curve of the held-out loss."""
 
+
+REQUEUE = 75
+"""EX_TEMPFAIL: the exit status after SIGTERM or SIGUSR1, by which a scheduler knows to start the same command again."""
 
 Watch = Callable[[RunDirectory, int], bool]
 """Told of every logged step; whether the training should be given up."""
@@ -62,6 +72,11 @@ class InterruptedTrainingError(StoppedTrainingError):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}; the same command goes on")
         self.signal_number = signal_number
 
+    @property
+    def exit_status(self) -> int:
+        """130 after Ctrl-C; else the status to be started again on."""
+        return 128 + signal.SIGINT if self.signal_number == signal.SIGINT else REQUEUE
+
 
 @dataclass
 class StopRequest:
@@ -69,15 +84,22 @@ class StopRequest:
 
     signal_number: int | None = None
 
+    def agreed(self, accelerator: Accelerator) -> int | None:
+        """The signal that any of the processes got; the same answer in all of them."""
+        if accelerator.num_processes == 1:
+            return self.signal_number
+        own = torch.tensor([self.signal_number or 0], device=accelerator.device)
+        return int(accelerator.gather(own).max()) or None
+
     def _note(self, signal_number: int, _frame: FrameType | None) -> None:
         self.signal_number = signal_number
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """A block in which SIGINT and SIGTERM are noted instead of obeyed at once."""
+    """A block in which SIGINT, SIGTERM and SIGUSR1 are noted instead of obeyed at once."""
     request = StopRequest()
-    old = {number: signal.signal(number, request._note) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, request._note) for number in STOPPING}
     try:
         yield request
     finally:
@@ -104,6 +126,7 @@ class StageJob:
     pool: Mapping[str, np.ndarray]
     teacher: CueFusionTransformer | None
     """The frozen same-ID model; None in the same-ID stage."""
+    execution: Execution = PLAIN
     held_out: Mapping[str, np.ndarray] | None = None
     """Clips that are not trained on, whose loss is followed; None where nobody asks."""
     watch: Watch = unwatched
@@ -148,11 +171,11 @@ class StageJob:
         return BatchSource(
             pool=dict(pool),
             cues=self.spec.cues,
-            model=self.spec.model,
             optim=self.spec.optim,
             denoising=self.spec.denoising,
             seed=self.spec.seed,
             stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
+            empty_text=empty_text(self.spec.model),
             same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
@@ -162,8 +185,12 @@ class StageJob:
 def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
     """Nothing; afterwards `run.model` holds the averaged weights of the whole stage.
 
-    Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with a checkpoint written."""
-    model = job.model()
+    Raises: StoppedTrainingError after a signal to stop, or when given up, with a checkpoint written."""
+    model = job.model().to(accelerator.device)
+    if job.execution.checkpointing:
+        model.enable_gradient_checkpointing()
+    if job.teacher is not None:
+        job.teacher.to(accelerator.device)
     state = new_state(model, job.spec.optim)
     checkpoint = run.checkpoint / CHECKPOINT
     if checkpoint.exists():
@@ -180,12 +207,23 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
 def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
     """Nothing; does the steps that are left, with log, checkpoints and progress, all on the main process alone.
 
-    Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with a checkpoint written."""
+    Raises: StoppedTrainingError after a signal to stop, or when given up, with a checkpoint written;
+        DivergedTrainingError."""
     batches, optim = job.batches(accelerator), job.spec.optim
-    results = train(state, batches.batch_at, job.objective(), job.steps, optim, accelerator)
+    micro = job.execution.micro_batch
+
+    def batch_at(step: int) -> DenoisingBatch:
+        return batches.batch_at(step).to(accelerator.device)
+
+    def split(batch: DenoisingBatch) -> list[DenoisingBatch]:
+        return [batch] if micro is None else batch.parts(micro)
+
+    results = train(state, batch_at, job.objective(), job.steps, optim, accelerator, split)
     if not accelerator.is_main_process:
-        for _ in results:
-            pass
+        with stop_requests() as request:
+            for _ in results:
+                if (stopped_by := request.agreed(accelerator)) is not None:
+                    raise InterruptedTrainingError(stopped_by)
         return
     label = job.stage.replace("_id", "-ID training")
     saver = _Saver(state, run.checkpoint / CHECKPOINT, job.fingerprint)
@@ -193,9 +231,9 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
         for result in progress(results, label, total=job.steps, done=state.step):
             measured = {f"train/{name}": value for name, value in result.metrics.items()}
             run.metrics.append(result.step, measured | _held_out(state, job, accelerator))
-            if request.signal_number is not None:
+            if (stopped_by := request.agreed(accelerator)) is not None:
                 saver.save()
-                raise InterruptedTrainingError(request.signal_number)
+                raise InterruptedTrainingError(stopped_by)
             if job.watch(run, result.step):
                 saver.save()
                 raise AbandonedTrainingError(f"given up after step {result.step} of {job.steps}")
@@ -243,6 +281,8 @@ def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, st
 
 
 def _describe(directory: Path, spec: ExperimentSpec, stage: Stage) -> None:
+    if spec.model.text_encoder != "none":
+        save_file({"text": empty_text(spec.model)}, directory / EMPTY_TEXT_FILE)
     write_json(directory / "spec.json", spec.model_dump(mode="json"))
     (directory / "README.md").write_text(_card(spec, stage))
 

@@ -48,6 +48,19 @@ def videos_of_split(folder: str, split: Split) -> list[Path]:
     return [video for index, video in enumerate(videos) if (index % TEST_SHARE == 0) == (split != "train")]
 
 
+def caption_of(video: Path) -> str:
+    """The words in the text file of the video's name beside it; empty if there is none.
+
+    Raises: UserError if that file is no text."""
+    beside = video.with_suffix(".txt")
+    if not beside.is_file():
+        return ""
+    try:
+        return " ".join(beside.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{beside} is no UTF-8 text; want the caption of {video.name}") from error
+
+
 @functools.lru_cache(maxsize=8)
 def _watched(path: Path, fps: float, size: int) -> tuple[np.ndarray, PersonTrack]:
     frames = fit_square(read_video(path, fps=fps).frames, size)
@@ -84,4 +97,5 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
         driving=frames[window],
         driving_track=own,
         survey_track=track,
+        caption=caption_of(path),
     )

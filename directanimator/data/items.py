@@ -29,3 +29,5 @@ class AnimationItem:
     driving_track: PersonTrack
     survey_track: PersonTrack
     """B over the whole driving video, at a low rate and of any size: what B is aligned to A by."""
+    caption: str = ""
+    """What the target shows, in words; empty where nobody wrote it down."""

@@ -30,8 +30,17 @@ class VideoCodec(Protocol):
         """Channels of a latent."""
         ...
 
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell and side."""
+        ...
+
     def encode(self, video: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
         """Latents of unit scale for video in [-1, 1]."""
+        ...
+
+    def encode_reference(self, image: Float[Tensor, "b 1 3 h w"]) -> Float[Tensor, "b 1 c lh lw"]:
+        """Latents of a reference image, scaled as the transformer reads them."""
         ...
 
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
@@ -163,6 +172,11 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both declare
         """Channels of a latent."""
         return self.basis.shape[1]
 
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell and side."""
+        return PATCH
+
     @torch.no_grad()
     def fit(self, patches: Float[Tensor, "m p"], whitening: float = 0.5) -> "PatchCodec":
         """This codec with the linear part fitted: principal components, divided by variance ** (whitening / 2).
@@ -184,6 +198,10 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both declare
         Raises: ValueError unless f = 4k + 1 and the sides are multiples of 8."""
         tokens = (to_patches(to_groups(video)) - self.mean) @ self.basis / self.scale
         return tokens.permute(0, 1, 4, 2, 3)
+
+    def encode_reference(self, image: Float[Tensor, "b 1 3 h w"]) -> Float[Tensor, "b 1 c lh lw"]:
+        """Latents of a reference image: those of a video of one frame."""
+        return self.encode(image)
 
     def linear_decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b lf g 3 h w"]:
         """Groups of frames from the linear inverse alone."""

@@ -189,6 +189,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         max_text_seq_length: int = 2,
         ofs_embed_dim: int | None = None,
         use_rotary_positional_embeddings: bool = True,
+        use_learned_positional_embeddings: bool = False,
         cue_init: CueInit = "zero",
         cue_entry: CueEntry = "residual",
         cue_carry: CueCarry = "gated",
@@ -207,7 +208,10 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
             max_text_seq_length=max_text_seq_length,
             ofs_embed_dim=ofs_embed_dim,
             use_rotary_positional_embeddings=use_rotary_positional_embeddings,
+            use_learned_positional_embeddings=use_learned_positional_embeddings,
         )
+        if use_learned_positional_embeddings:
+            self.patch_embed.pos_embedding = self.patch_embed.pos_embedding.float()  # diffusers makes it in fp64
         width = num_attention_heads * attention_head_dim
         self.pose_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.face_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
@@ -263,7 +267,12 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
             return None
         p_t, p, _ = self.pose_embed.patch
         grid = (lh // p, lw // p)
-        if self.config["patch_size_t"] is None:
+        if self.config["use_learned_positional_embeddings"]:
+            from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid  # slow
+
+            _, height, width = self._trained_grid()
+            crops, kind, largest = get_resize_crop_region_for_grid(grid, width, height), "linspace", None
+        elif self.config["patch_size_t"] is None:
             crops, kind, largest = ((0, 0), grid), "linspace", None
         else:
             crops, kind, largest = None, "slice", grid
@@ -271,6 +280,37 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
             self.config["attention_head_dim"], crops, grid, lf // p_t, grid_type=kind, max_size=largest, device=device
         )
         return cos, sin
+
+    def _trained_grid(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of tokens that the learned positions were trained on."""
+        frames = (self.config["sample_frames"] - 1) // self.config["temporal_compression_ratio"] + 1
+        p = self.config["patch_size"]
+        return frames, self.config["sample_height"] // p, self.config["sample_width"] // p
+
+    def _learned_positions(self, grid: tuple[int, int, int]) -> Float[Tensor, "1 n d"]:
+        """The learned table on a grid of tokens: the text's rows, then the video's.
+
+        Deviation: on another grid than the trained one, which diffusers refuses, the table is resampled linearly."""
+        table = self.patch_embed.pos_embedding
+        assert isinstance(table, Tensor)  # a buffer
+        if grid == self._trained_grid():
+            return table
+        split = self.config["max_text_seq_length"]
+        volume = table[:, split:].unflatten(1, self._trained_grid()).movedim(-1, 1)
+        resampled = F.interpolate(volume.float(), grid, mode="trilinear", align_corners=False)
+        return torch.cat([table[:, :split], resampled.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+
+    def _embedded(
+        self, text: Float[Tensor, "b m t"], stacked: Float[Tensor, "b lf c2 lh lw"]
+    ) -> Float[Tensor, "b mn d"]:
+        """Text tokens, then video tokens."""
+        embed = self.patch_embed
+        if not self.config["use_learned_positional_embeddings"]:
+            return embed(text, stacked)
+        cells = embed.proj(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])  # frames, channels, rows, columns
+        grid = (cells.shape[1], cells.shape[3], cells.shape[4])
+        tokens = torch.cat([embed.text_proj(text), cells.movedim(2, -1).flatten(1, 3)], dim=1)
+        return tokens + self._learned_positions(grid).to(tokens.dtype)
 
     def _start(
         self,
@@ -283,7 +323,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         """Video tokens, text tokens, time embedding, positions and cue streams before the first block."""
         padding = -noisy_latents.shape[1] % self.pose_embed.patch[0]
         stacked = _pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
-        tokens = self.embedding_dropout(self.patch_embed(text, stacked))
+        tokens = self.embedding_dropout(self._embedded(text, stacked))
         temb = self._time_embedding(timestep, noisy_latents.dtype)
         _, lf, _, lh, lw = stacked.shape
         rotary = self.rotary(lf, lh, lw, stacked.device)

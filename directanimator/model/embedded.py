@@ -1,21 +1,39 @@
 """Models and codecs from a spec: the embedded base, random weights, or a directory in diffusers' layout."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from directanimator.errors import UserError
-from directanimator.model.codec import PatchCodec
+from directanimator.model.codec import PatchCodec, VideoCodec
 from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.published import check_transformer_config, load_published_codec
 from directanimator.model.spec import ModelSpec
 
 EMBEDDED_DIRECTORY = Path(__file__).resolve().parent / "embedded"
 """Holds `codec/` and `transformer/` in diffusers' layout, and the model card."""
+_WEIGHT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_STATED = (
+    "num_attention_heads",
+    "attention_head_dim",
+    "in_channels",
+    "out_channels",
+    "num_layers",
+    "patch_size",
+    "patch_size_t",
+    "time_embed_dim",
+    "text_embed_dim",
+    "ofs_embed_dim",
+    "use_rotary_positional_embeddings",
+    "use_learned_positional_embeddings",
+)
+"""Settings that a published transformer must share with the model, some of which shapes do not tell."""
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -34,6 +52,7 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
         text_embed_dim=spec.text_embed_dim,
         max_text_seq_length=spec.max_text_tokens,
         ofs_embed_dim=spec.ofs_embed_dim,
+        use_learned_positional_embeddings=spec.positions == "learned",
         cue_init=spec.cue_init,
         cue_entry=spec.cue_entry,
         cue_carry=spec.cue_carry,
@@ -45,10 +64,12 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
 def load_base(model: CueFusionTransformer, directory: Path) -> None:
     """Nothing; puts a base checkpoint's weights into the model, and starts the cue embeddings from them.
 
+    Every parameter is accounted for: the base's come from the checkpoint, the cues' keep the model's own start. (Loaded
+    by `from_pretrained`, parameters that a checkpoint lacks would be uninitialised memory.)
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
-    weights = {name: tensor for name, tensor in _read_weights(directory).items() if not _is_cue(name)}
-    _check_architecture(weights, {k: v for k, v in model.state_dict().items() if not _is_cue(k)}, directory)
-    model.load_state_dict(weights, strict=False)
+    stated = {name: value for name, value in model.config.items() if name in _STATED}
+    check_transformer_config(directory, stated)
+    _fill({name: tensor for name, tensor in model.state_dict().items() if not _is_cue(name)}, directory, _is_cue)
     model.start_cues_from_base()
 
 
@@ -57,27 +78,53 @@ def load_transformer(directory: Path, spec: ModelSpec) -> CueFusionTransformer:
 
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
     model = build_transformer(spec)
-    weights = _read_weights(directory)
-    _check_architecture(weights, model.state_dict(), directory)
-    model.load_state_dict(weights)
+    _fill(model.state_dict(), directory)
     return model.eval().requires_grad_(False)
 
 
-def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = {}
-    for path in _weight_files(directory):
-        try:
-            weights |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"weights {path} cannot be read ({error})") from error
-    return {name: tensor.float() for name, tensor in weights.items()}
+@torch.no_grad()
+def _fill(
+    targets: Mapping[str, torch.Tensor], directory: Path, ignored: Callable[[str], bool] = lambda name: False
+) -> None:
+    """Nothing; copies a checkpoint's tensors into the targets of their names, one at a time, none left out.
+
+    Raises: UserError if a file is missing or damaged, or names, shapes, kinds or values are not what is wanted."""
+    places = {name: path for path in _weight_files(directory) for name in _names_of(path) if not ignored(name)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(set(places.values())):
+        with _opened(path) as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in places if places[name] == path}
+    _check_architecture(shapes, {name: tuple(tensor.shape) for name, tensor in targets.items()}, directory)
+    for path in sorted(set(places.values())):
+        with _opened(path) as file:
+            for name in sorted(name for name in places if places[name] == path):
+                tensor = file.get_tensor(name)
+                if tensor.dtype not in _WEIGHT_TYPES:
+                    kinds = ", ".join(str(kind).removeprefix("torch.") for kind in _WEIGHT_TYPES)
+                    raise UserError(f"{path}: {name} is of type {str(tensor.dtype)[6:]}; want weights in {kinds}")
+                if not tensor.isfinite().all():
+                    raise UserError(f"{path}: {name} holds NaN or infinity; the file is damaged, fetch it again")
+                targets[name].copy_(tensor)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"weights {path} cannot be read ({error})") from error
+
+
+def _names_of(path: Path) -> list[str]:
+    with _opened(path) as file:
+        return list(file.keys())
 
 
 def _check_architecture(
-    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], directory: Path
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], directory: Path
 ) -> None:
-    shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (expected, found)]
-    odd = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
+    odd = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     if odd:
         raise UserError(f"{directory} is of another architecture: {len(odd)} tensors differ, the first is {odd[0]}")
 
@@ -131,3 +178,10 @@ def load_codec() -> PatchCodec:
     """The embedded codec, frozen."""
     codec: PatchCodec = PatchCodec.from_pretrained(EMBEDDED_DIRECTORY / "codec", torch_dtype=torch.float32)
     return codec.eval().requires_grad_(False)
+
+
+def make_codec(spec: ModelSpec, tiling: bool = False) -> VideoCodec:
+    """The codec that a model's latents are of, frozen; `tiling` is for CogVideoX's alone.
+
+    Raises: UserError if its directory is missing or damaged."""
+    return load_codec() if spec.codec == "embedded" else load_published_codec(spec.base, tiling)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from directanimator.frozen import FrozenSpec
 
+Positions = Literal["cells", "learned"]
 CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
 CueCarry = Literal["gated", "ungated", "modulated"]
@@ -36,6 +37,11 @@ class ModelSpec(FrozenSpec):
     cue_entry: CueEntry = "residual"
     """Where a block adds the modulated cues: to the video tokens themselves, or only to what its attention reads of
     them. The paper's words fit both; a short training hears its cues far better by the first."""
+    positions: Positions = "cells"
+    """cells: rotary positions count cells, as in CogVideoX 1.5. learned: as in CogVideoX-5B-I2V (1.0), rotary positions
+    are measured in the 60 x 90 cells that it was trained on, and a learned table is added."""
+    text_encoder: Literal["none", "t5"] = "none"
+    """none: the model is told no words. t5: captions, by the T5 of the directory model.base."""
 
     cue_carry: CueCarry = "gated"
     """What of a cue the next block is given. gated (the paper, equation 3): the raw cue and a gated share of the

@@ -3,7 +3,7 @@
 So a resumed training, and one over another number of processes, sees the same data, noise and timesteps."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +63,30 @@ class DenoisingBatch:
     cues: CueLatents | None
     teacher_cues: CueLatents | None = None
     """What the frozen same-ID teacher is told: the target's own cues."""
+
+    def to(self, device: torch.device) -> "DenoisingBatch":
+        """The batch on another device."""
+        return self._mapped(lambda tensor: tensor.to(device))
+
+    def parts(self, size: int) -> list["DenoisingBatch"]:
+        """The batch in parts of `size` clips, in order.
+
+        Raises: ValueError unless it divides evenly."""
+        count = len(self.latents)
+        if count % size:
+            raise ValueError(f"a batch of {count} clips does not divide into parts of {size}")
+        return [self._mapped(lambda t, s=start: t[s : s + size]) for start in range(0, count, size)]  # type: ignore[misc]
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "DenoisingBatch":
+        changed: dict[str, Tensor | CueLatents | None] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, CueLatents):
+                value = CueLatents(**{inner.name: change(getattr(value, inner.name)) for inner in fields(value)})
+            elif isinstance(value, Tensor):
+                value = change(value)
+            changed[field.name] = value
+        return replace(self, **changed)  # type: ignore[arg-type]  # by name, each of its own kind
 
 
 class NoisedBatch(NamedTuple):

@@ -67,5 +67,5 @@ def load_checkpoint(state: TrainState, path: Path, fingerprint: str) -> None:
         parameter.copy_(tensors[f"model.{name}"])
         state.ema[name].copy_(tensors[f"ema.{name}"])
         if f"exp_avg.{name}" in tensors:
-            moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+            moments = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS}
             state.optimizer.state[parameter] = {"step": torch.tensor(float(state.step)), **moments}

@@ -1,7 +1,8 @@
 """The training loop: a pure schedule, one step, and a generator over steps. Periodic work belongs to the caller."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from directanimator.errors import UserError
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, trainable, update_average
 
@@ -27,6 +29,18 @@ class StepResult:
     step: int
     """Steps done, this one included."""
     metrics: dict[str, float]
+
+
+class DivergedTrainingError(UserError):
+    """The loss became no finite number; says where, and what to try."""
+
+    def __init__(self, step: int, metrics: dict[str, float], spec: OptimSpec) -> None:
+        first = (step - 1) * spec.global_batch_size
+        values = ", ".join(f"{name}={value:g}" for name, value in metrics.items())
+        super().__init__(
+            f"training diverged at step {step} (samples {first}..{first + spec.global_batch_size - 1}: {values}); the "
+            "last checkpoint stands; try a lower optim.learning_rate or optim.precision=fp32"
+        )
 
 
 def learning_rate(step: int, total_steps: int, spec: OptimSpec) -> float:
@@ -55,6 +69,28 @@ def suitable_attention(accelerator: Accelerator) -> Iterator[None]:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
+def whole(batch: Batch) -> Sequence[Batch]:
+    """The batch in one part."""
+    return [batch]
+
+
+def _accumulated(
+    model: nn.Module,
+    parts: Sequence[Batch],
+    objective: Callable[[nn.Module, Batch], Losses],
+    accelerator: Accelerator,
+) -> Losses:
+    """The mean losses of the parts, detached; the gradient of the mean is added to the parameters."""
+    seen: list[Losses] = []
+    for number, part in enumerate(parts, start=1):
+        with nullcontext() if number == len(parts) else accelerator.no_sync(model):
+            with accelerator.autocast(), suitable_attention(accelerator):
+                losses = objective(model, part)
+            accelerator.backward(losses["loss"] if len(parts) == 1 else losses["loss"] / len(parts))
+        seen.append({name: value.detach().float() for name, value in losses.items()})
+    return seen[0] if len(seen) == 1 else {n: torch.stack([losses[n] for losses in seen]).mean() for n in seen[0]}
+
+
 def train_step(
     state: TrainState,
     model: nn.Module,
@@ -63,21 +99,21 @@ def train_step(
     rate: float,
     spec: OptimSpec,
     accelerator: Accelerator,
+    split: Callable[[Batch], Sequence[Batch]] = whole,
 ) -> dict[str, float]:
     """The losses before one optimizer step on `batch`, and the gradient's norm; changes `state`.
 
-    `model` is `state.model` as the launcher wrapped it."""
+    `model` is `state.model` as the launcher wrapped it. The parts that `split` makes of the batch must be equally
+    large; their gradients are accumulated, so that only one of them is in memory, and processes meet at the last."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
-    with accelerator.autocast(), suitable_attention(accelerator):
-        losses = objective(model, batch)
-    accelerator.backward(losses["loss"])
+    losses = _accumulated(model, split(batch), objective, accelerator)
     norm = nn.utils.clip_grad_norm_(trainable(state.model).values(), spec.max_grad_norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     update_average(state, spec.ema_decay)
-    means = accelerator.reduce(torch.stack([value.detach().float() for value in losses.values()]), reduction="mean")
+    means = accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
     return dict(zip(losses, means.tolist(), strict=True)) | {"grad_norm": float(norm), "learning_rate": rate}
 
 
@@ -88,13 +124,19 @@ def train(
     total_steps: int,
     spec: OptimSpec,
     accelerator: Accelerator,
+    split: Callable[[Batch], Sequence[Batch]] = whole,
 ) -> Iterator[StepResult]:
     """The results of the steps that are left, from `state.step` to `total_steps`.
+
+    A state whose loss was no number is never given out, so whoever saves after a result keeps the last good one.
+    Raises: DivergedTrainingError when the loss is no finite number.
 
     `batch_at(step)` is a function of the step alone, so a resumed training sees what an unbroken one would have."""
     model = accelerator.prepare_model(state.model)
     model.train()
     while state.step < total_steps:
         rate = learning_rate(state.step, total_steps, spec)
-        metrics = train_step(state, model, batch_at(state.step), objective, rate, spec, accelerator)
+        metrics = train_step(state, model, batch_at(state.step), objective, rate, spec, accelerator, split)
+        if not math.isfinite(metrics["loss"]):
+            raise DivergedTrainingError(state.step, metrics, spec)
         yield StepResult(state.step, metrics)

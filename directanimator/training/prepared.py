@@ -12,8 +12,9 @@ from directanimator.cues.alignment import align, identity_alignment
 from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.data.items import AnimationItem
-from directanimator.model.codec import GROUP, PATCH, VideoCodec, to_video
+from directanimator.model.codec import GROUP, VideoCodec, to_video
 from directanimator.model.cue_fusion import MASK_CHANNELS, CueLatents
+from directanimator.model.published import TextEncoder
 
 PARTS = 2
 """Parts of a latent cell along each side, for the location masks."""
@@ -24,18 +25,18 @@ def grouped_any(present: Bool[np.ndarray, " f"]) -> Bool[np.ndarray, " lf"]:
     return np.concatenate([present[:1], present[1:].reshape(-1, GROUP).any(axis=1)])
 
 
-def grid_mask(mask: UInt8[np.ndarray, "f h w"]) -> Float[np.ndarray, "lf m lh lw"]:
-    """A mask on the latent grid, in [0, 1]: each of the frames that a latent holds, averaged over parts of a cell.
+def grid_mask(mask: UInt8[np.ndarray, "f h w"], cell: int) -> Float[np.ndarray, "lf m lh lw"]:
+    """A mask on a latent grid of `cell` pixels, in [0, 1]: each of a latent's frames, averaged over parts of a cell.
 
     The first latent frame repeats the first frame, as the codec does.
     Deviation: the mask's channels are not stated; one average over a cell is coarser than the softening at 64 pixels,
     and leaves no way to tell where a person stands to a pixel."""
-    part = PATCH // PARTS
+    part = cell // PARTS
     padded = np.concatenate([np.repeat(mask[:1], GROUP - 1, axis=0), mask])
     f, h, w = padded.shape
-    parts = padded.reshape(f // GROUP, GROUP, h // PATCH, PARTS, part, w // PATCH, PARTS, part)
+    parts = padded.reshape(f // GROUP, GROUP, h // cell, PARTS, part, w // cell, PARTS, part)
     means = parts.mean(axis=(4, 7), dtype=np.float32) / 255
-    return means.transpose(0, 1, 3, 5, 2, 4).reshape(f // GROUP, MASK_CHANNELS, h // PATCH, w // PATCH)
+    return means.transpose(0, 1, 3, 5, 2, 4).reshape(f // GROUP, MASK_CHANNELS, h // cell, w // cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +62,11 @@ def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
     present = np.stack([grouped_any(cues.pose_present), grouped_any(cues.face_present)], axis=1)
     gray = np.repeat(cues.pose_cue[..., None], 3, axis=-1)
     pose, face = encode_frames(gray, codec), encode_frames(cues.face_cue, codec)
+    masks = [grid_mask(mask, codec.cell) for mask in (cues.body_location, cues.face_location)]
     return CueArrays(
         pose=pose * present[:, 0, None, None, None],
         face=face * present[:, 1, None, None, None],
-        masks=np.stack([grid_mask(cues.body_location), grid_mask(cues.face_location)], axis=1).astype(np.float16),
+        masks=np.stack(masks, axis=1).astype(np.float16),
         present=present,
     )
 
@@ -76,9 +78,19 @@ def item_cues(item: AnimationItem, size: int, spec: CueSpec) -> tuple[DrivingCue
     return own, driving_cues(item.driving, item.driving_track, alignment, size, spec)
 
 
-def prepare(item: AnimationItem, codec: VideoCodec, size: int, spec: CueSpec) -> dict[str, np.ndarray]:
-    """The arrays of one item: latents, reference, and the cues of both settings."""
-    arrays = {"latents": encode_frames(item.target, codec), "reference": encode_frames(item.reference, codec)}
+@torch.no_grad()
+def encode_reference(image: UInt8[np.ndarray, "1 h w 3"], codec: VideoCodec) -> Float16[np.ndarray, "1 c lh lw"]:
+    """Latents of a reference image, as the transformer reads them."""
+    return codec.encode_reference(to_video(image))[0].half().numpy()
+
+
+def prepare(
+    item: AnimationItem, codec: VideoCodec, size: int, spec: CueSpec, words: TextEncoder | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of one item: latents, reference, the cues of both settings, and with `words` the caption's tokens."""
+    arrays = {"latents": encode_frames(item.target, codec), "reference": encode_reference(item.reference, codec)}
+    if words is not None:
+        arrays["text"] = words.encode([item.caption])[0].half().numpy()
     for setting, cues in zip(("own", "cross"), item_cues(item, size, spec), strict=True):
         encoded = encode_cues(cues, codec)
         arrays |= {f"{setting}_{name}": value for name, value in vars(encoded).items()}

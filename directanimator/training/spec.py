@@ -29,6 +29,8 @@ class OptimSpec(FrozenSpec):
     ema_decay: Share = 0.99
     cue_dropout: Share = 0.1
     """Chance that a clip is trained with null cues; feeds guidance over cues."""
+    text_dropout: Share = 0.1
+    """Chance that a clip is trained with an empty caption; feeds guidance over text. Read with captions alone."""
 
 
 class SameIdSpec(FrozenSpec):

@@ -44,13 +44,14 @@ class BatchSource:
 
     pool: dict[str, np.ndarray]
     cues: CueSpec
-    model: ModelSpec
     optim: OptimSpec
     denoising: DenoisingSpec
     seed: int
     stage: int
     same_id_share: float
     """Share of samples that are driven by their own clip; 1 in the same-ID stage."""
+    empty_text: Float[Tensor, "1 m t"]
+    """The text tokens of an empty caption."""
     rank: int = 0
     world: int = 1
 
@@ -79,13 +80,21 @@ class BatchSource:
         return DenoisingBatch(
             latents=latents,
             reference_latents=torch.from_numpy(self.pool["reference"][items]).float().expand_as(latents),
-            text=null_text(len(items), self.model),
+            text=self._text(items, draws),
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
             timestep=torch.tensor(timesteps),
             weights=person_weights(self._coverage(items), self.denoising.person_weight),
             cues=cue_latents(told),
             teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
         )
+
+    def _text(self, items: list[int], draws: list[Draw]) -> Float[Tensor, "b m t"]:
+        """The items' captions; without any in the pool, no random number is drawn."""
+        if "text" not in self.pool:
+            return self.empty_text.expand(len(items), -1, -1)
+        told = torch.from_numpy(self.pool["text"][items]).float()
+        without = torch.tensor([draw.rng.random() < self.optim.text_dropout for draw in draws])
+        return torch.where(without[:, None, None], self.empty_text, told)
 
     def _timestep(self, draw: Draw) -> int:
         return int(NUM_TIMESTEPS * draw.rng.random() ** (1 / self.denoising.noise_bias))
@@ -104,9 +113,9 @@ class BatchSource:
         return null_arrays(cues) if draw.rng.random() < self.optim.cue_dropout else cues
 
 
-def null_text(count: int, spec: ModelSpec) -> Float[Tensor, "b m t"]:
-    """The text tokens of an empty prompt; the embedded model knows no other."""
-    return torch.zeros(count, spec.max_text_tokens, spec.text_embed_dim)
+def no_text(spec: ModelSpec) -> Float[Tensor, "1 m t"]:
+    """The text tokens of a model that is told no words."""
+    return torch.zeros(1, spec.max_text_tokens, spec.text_embed_dim)
 
 
 def cross_id_objective(
@@ -137,5 +146,6 @@ def held_out_loss(model: nn.Module, source: BatchSource, alphas_cumprod: Float[T
 
     A function of the weights alone, so that trainings can be compared step by step. The alignment loss is not in it."""
     objective = denoising_objective(alphas_cumprod)
-    losses = [objective(model, batch)["loss"] for batch in source.held_out_batches()]
+    device = next(model.parameters()).device
+    losses = [objective(model, batch.to(device))["loss"] for batch in source.held_out_batches()]
     return float(torch.stack(losses).mean())

@@ -1,10 +1,8 @@
 """The animate command: its plans cover every frame, its files are whole or absent, and what is wrong is said once."""
 
-import itertools
 import json
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +15,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from directanimator import animate
-from directanimator.animate import (
-    KEYS,
-    USAGE,
-    CheckpointSpec,
-    default_checkpoint,
-    enlarged,
-    main,
-    nearest_in_time,
-    parse,
-    plan_windows,
-    shown_at,
-)
-from directanimator.cues.framing import Crop, person_box, plan_crop
+from directanimator.animate import KEYS, USAGE, enlarged, main, parse
+from directanimator.animator import CheckpointSpec, default_checkpoint
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec
@@ -39,10 +26,8 @@ from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
 from directanimator.training.spec import OptimSpec
-from directanimator.video import read_video, write_video
+from directanimator.video import read_video, write_frames, write_video
 
-RATES = st.sampled_from([1.0, 5.0, 8.0, 12.5, 23.976, 25.0, 30000 / 1001, 30.0, 60.0])
-COUNTS = st.integers(1, 200)
 SIZE, LATENT_FRAMES, CHANNELS = 32, 2, 16
 MODEL = ModelSpec(
     base="random", num_layers=2, num_heads=1, head_dim=16, latent_channels=CHANNELS, time_embed_dim=16, text_embed_dim=8
@@ -163,121 +148,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
     return check
 
 
-# ---------------------------------------------------------------- plans
-
-
-@given(COUNTS, st.sampled_from([1, 5, 9, 17]))
-def test_windows_put_out_every_frame_once_in_order(count: int, length: int) -> None:
-    windows = plan_windows(count, length)
-    assert all(len(window.frames) == length for window in windows)
-    assert [k for window in windows for k in window.frames[window.first : window.stop]] == list(range(count))
-
-
-@given(COUNTS, st.sampled_from([5, 9, 17]))
-def test_windows_begin_with_the_last_frame_of_the_one_before(count: int, length: int) -> None:
-    windows = plan_windows(count, length)
-    assert all(after.frames[0] == before.frames[-1] for before, after in itertools.pairwise(windows))
-
-
-@given(COUNTS, RATES, RATES)
-def test_a_shown_frame_has_begun_and_not_ended(count: int, fps: float, rate: float) -> None:
-    for k, frame in enumerate(shown_at(count, fps, rate)):
-        assert frame / fps <= k / rate + 1e-6
-        assert k / rate < (frame + 1) / fps
-
-
-@given(COUNTS, RATES, RATES)
-def test_as_many_frames_are_shown_as_the_clip_lasts(count: int, fps: float, rate: float) -> None:
-    assert math.isclose(len(shown_at(count, fps, rate)) / rate, count / fps, abs_tol=1 / rate + 1e-6)
-
-
-@given(COUNTS, RATES, RATES)
-def test_going_back_in_time_keeps_the_count_and_misses_by_half_a_frame(count: int, fps: float, rate: float) -> None:
-    made = len(shown_at(count, fps, rate))
-    back = nearest_in_time(count, fps, made, rate)
-    off = np.abs(back / rate - np.arange(count) / fps)
-    assert len(back) == count
-    assert np.all((off <= 0.5 / rate + 1e-6) | (back == made - 1))
-
-
-@given(COUNTS, RATES)
-def test_equal_rates_change_no_frame(count: int, fps: float) -> None:
-    assert list(shown_at(count, fps, fps)) == list(range(count))
-    assert list(nearest_in_time(count, fps, count, fps)) == list(range(count))
-
-
-@st.composite
-def boxes_in_frames(draw: st.DrawFn) -> tuple[tuple[int, int, int, int], int, int]:
-    height, width = draw(st.integers(2, 300)), draw(st.integers(2, 300))
-    x0, y0 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
-    return (x0, y0, draw(st.integers(x0 + 1, width)), draw(st.integers(y0 + 1, height))), height, width
-
-
-@given(boxes_in_frames())
-def test_a_crop_holds_the_person(case: tuple[tuple[int, int, int, int], int, int]) -> None:
-    (x0, y0, x1, y1), height, width = case
-    crop = plan_crop((x0, y0, x1, y1), height, width)
-    assert crop.left <= x0
-    assert x1 <= crop.left + crop.side
-    assert crop.top <= y0
-    assert y1 <= crop.top + crop.side
-
-
-@given(boxes_in_frames())
-def test_a_crop_leaves_the_frame_only_where_the_person_is_longer_than_the_frame_is_wide(
-    case: tuple[tuple[int, int, int, int], int, int],
-) -> None:
-    box, height, width = case
-    crop = plan_crop(box, height, width)
-    inside = crop.left >= 0 and crop.top >= 0 and crop.left + crop.side <= width and crop.top + crop.side <= height
-    assert inside or max(box[2] - box[0], box[3] - box[1]) > min(height, width)
-
-
-@given(boxes_in_frames())
-def test_a_crop_that_leaves_the_frame_holds_all_of_it_across(
-    case: tuple[tuple[int, int, int, int], int, int],
-) -> None:
-    box, height, width = case
-    crop = plan_crop(box, height, width)
-    for start, length in ((crop.left, width), (crop.top, height)):
-        within = start >= 0 and start + crop.side <= length
-        around = start <= 0 and start + crop.side >= length
-        assert within or around
-
-
-@given(st.integers(10, 40), st.integers(60, 100))
-def test_who_is_cut_off_by_the_lower_border_stays_cut_off_there(height: int, width: int) -> None:
-    crop = plan_crop((2, 5, width - 2, height), height, width)
-    assert crop.top + crop.side == height
-
-
-@given(boxes_in_frames(), st.integers(0, 2**32 - 1))
-def test_cutting_a_frame_gives_the_pixels_of_the_frame(
-    case: tuple[tuple[int, int, int, int], int, int], seed: int
-) -> None:
-    (x0, y0, x1, y1), height, width = case
-    images = np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), np.uint8)
-    crop = plan_crop((x0, y0, x1, y1), height, width)
-    cut = crop.cut(images, empty_outside=True)
-    assert cut.shape == (1, crop.side, crop.side, 3)
-    seen = cut[:, y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]
-    assert np.array_equal(seen, images[:, y0:y1, x0:x1])
-
-
-def test_beyond_the_frame_masks_are_empty_and_pictures_repeat_the_border() -> None:
-    crop = Crop(left=-1, top=0, side=3)
-    images = np.full((1, 3, 2), 9, np.uint8)
-    assert not crop.cut(images, empty_outside=True)[..., 0].any()
-    assert (crop.cut(images, empty_outside=False) == 9).all()
-
-
-@given(boxes_in_frames())
-def test_the_box_of_a_person_is_around_mask_and_face(case: tuple[tuple[int, int, int, int], int, int]) -> None:
-    (x0, y0, x1, y1), height, width = case
-    mask = np.zeros((2, height, width), np.uint8)
-    mask[0, y0:y1, x0:x1] = 255
-    face = np.array([[np.nan] * 4, [0, 0, 1, 1]], np.float32)
-    assert person_box(PersonTrack(mask, face, np.ones(2, np.float32), no_landmarks(2))) == (0, 0, x1, y1)
+# ---------------------------------------------------------------- enlarging
 
 
 @given(st.integers(1, 6))
@@ -310,6 +181,44 @@ def test_any_length_and_rate_of_the_driving_video_comes_back(studio: Studio, cou
     assert studio.run(scale=1) == 0
     video = read_video(studio.output)
     assert (video.frames.shape, video.fps) == ((count, SIZE, SIZE, 3), fps)
+
+
+def test_a_long_video_is_made_in_windows_whose_seams_are_reported(
+    studio: Studio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(studio.folder / "b.mp4", walker(26), SPEC.data.fps)
+    assert studio.run(scale=1, overlap=2) == 0
+    assert len(read_video(studio.output).frames) == 26
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "windows" in line]
+    assert line.startswith("8 windows: ")
+    assert "at seams" in line
+
+
+def test_a_window_longer_than_the_video_is_stated(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
+    write_video(studio.folder / "b.mp4", walker(2), SPEC.data.fps)
+    assert studio.run(scale=1) == 0
+    out = capsys.readouterr().out
+    assert "note: the video lasts 2 frames at the model's rate, its window 5" in out
+    assert "windows:" not in out
+
+
+def test_the_driving_videos_sound_is_carried_over_to_the_result_alone(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Path | None] = {}
+
+    def noted(path: Path, frames: Iterator[np.ndarray], fps: float, sound: Path | None) -> None:
+        asked[path.name] = sound
+        write_frames(path, frames, fps, sound)
+
+    monkeypatch.setattr(animate, "write_frames", noted)
+    assert studio.run() == 0
+    assert asked == {"c.mp4": studio.folder / "b.mp4", "c_cues.mp4": None}
+
+
+def test_an_overlap_as_long_as_the_window_is_refused(studio: Studio, refusal: Refusal) -> None:
+    refusal(studio.run(overlap=5), "overlap=5: want 0..4 frames")
+    assert studio.written == []
 
 
 def test_the_seed_decides_the_output(studio: Studio) -> None:
@@ -456,12 +365,12 @@ def test_a_damaged_spec_is_refused(studio: Studio, refusal: Refusal, tmp_path: P
 def test_a_failure_at_the_second_file_leaves_neither(
     studio: Studio, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk_at_preview(path: Path, frames: np.ndarray, fps: float) -> None:
+    def full_disk_at_preview(path: Path, frames: Iterator[np.ndarray], fps: float, sound: Path | None) -> None:
         if path.stem.endswith("_cues"):
             raise UserError("no space left")
-        write_video(path, frames, fps)
+        write_frames(path, frames, fps, sound)
 
-    monkeypatch.setattr(animate, "write_video", full_disk_at_preview)
+    monkeypatch.setattr(animate, "write_frames", full_disk_at_preview)
     refusal(studio.run(), "no space left")
     assert studio.written == []
 
@@ -470,7 +379,7 @@ def test_an_interruption_leaves_nothing(studio: Studio, monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(animate, "write_video", interrupted)
+    monkeypatch.setattr(animate, "write_frames", interrupted)
     assert studio.run() == 130
     assert studio.written == []
 

@@ -28,6 +28,14 @@ def test_two_processes_train_as_one(finished: Workplace, fresh: Callable[[], Wor
         assert two == pytest.approx(one, abs=TOLERANCE, rel=0)
 
 
+def test_accumulation_and_checkpointing_train_as_the_whole_batch(finished: Workplace, fresh: Callable[[], Workplace]):
+    place = fresh()
+    done = place.run("preset=smoke", "micro_batch=1", "checkpointing=true")
+    assert done.returncode == 0, done.stderr
+    for stage in ("same_id", "cross_id"):
+        assert losses(place.stage(stage)) == pytest.approx(losses(finished.stage(stage)), abs=TOLERANCE, rel=0)
+
+
 def test_a_batch_that_does_not_divide_is_refused(fresh: Callable[[], Workplace]):
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
     done = fresh().call(*launcher, "-m", "experiments.run", "preset=smoke", "optim.global_batch_size=3")

@@ -1,6 +1,7 @@
 """Killed or asked to stop, then started again: the result is that of a run which was never stopped."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -70,12 +71,26 @@ def test_resuming_after_three_kills_equals_never_stopping(fresh: Callable[[], Wo
     assert_equal_runs(place, unbroken)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "deep", reason="minutes; HYPOTHESIS_PROFILE=deep runs it")
+def test_resuming_after_twenty_kills_equals_never_stopping(fresh: Callable[[], Workplace], unbroken: Workplace):
+    """Wherever the kill falls: starting up, training, writing a checkpoint, evaluating, between the stages."""
+    place = fresh()
+    for _ in range(20):
+        process = place.start(*WORDS)
+        time.sleep(random.uniform(0, 20))
+        process.kill()
+        process.wait(DEADLINE_S)
+    done = place.run(*WORDS)
+    assert done.returncode == 0, done.stderr
+    assert_equal_runs(place, unbroken)
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
 def test_a_polite_signal_writes_a_checkpoint_and_says_so(
-    fresh: Callable[[], Workplace], unbroken: Workplace, how: signal.Signals
+    fresh: Callable[[], Workplace], unbroken: Workplace, how: signal.Signals, status: int
 ):
     place = fresh()
-    assert stop_at(place, "cross_id", 2, how) == 128 + how
+    assert stop_at(place, "cross_id", 2, how) == status
     run = place.stage("cross_id")
     assert (run / "checkpoint/state.safetensors").exists()
     assert json.loads((run / "record.json").read_text())["status"] == "interrupted"

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from directanimator.training.loop import FINAL_RATE, Losses, StepResult, learning_rate, suitable_attention, train
+from directanimator.training.loop import (
+    FINAL_RATE,
+    DivergedTrainingError,
+    Losses,
+    StepResult,
+    learning_rate,
+    suitable_attention,
+    train,
+)
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, new_state
 
@@ -157,3 +165,44 @@ def test_the_choice_of_kernel_ends_with_its_block(precision: str) -> None:
     with suitable_attention(launched(precision)):
         assert (settings() == before) == (precision == "no")
     assert settings() == before
+
+
+# ---------------------------------------------------------------- parts of a batch, and a loss that is no number
+
+
+def halves(batch: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    return [(batch[0][:2], batch[1][:2]), (batch[0][2:], batch[1][2:])]
+
+
+def weights(state: TrainState) -> list[float]:
+    return [float(value) for parameter in state.model.parameters() for value in parameter.detach().flatten()]
+
+
+@given(st.integers(1, 6))
+def test_two_accumulated_halves_train_as_the_whole_batch(steps: int) -> None:
+    whole, parted = fresh(), fresh()
+    once = run(whole, steps)
+    twice = list(train(parted, batch_at, squared_error, steps, PLAIN, Accelerator(cpu=True), halves))
+    assert weights(parted) == pytest.approx(weights(whole), rel=1e-4, abs=1e-5)
+    for one, two in zip(once, twice, strict=True):
+        assert two.metrics == pytest.approx(one.metrics, rel=1e-4, abs=1e-6)
+
+
+@given(st.integers(0, 4), st.sampled_from([float("nan"), float("inf")]))
+def test_a_loss_that_is_no_number_ends_training_and_its_state_is_never_given_out(bad: int, value: float) -> None:
+    def poisoned(step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = batch_at(step)
+        return inputs, targets * value if step == bad else targets
+
+    results: list[StepResult] = []
+
+    def watch() -> None:
+        for result in train(fresh(), poisoned, squared_error, 5, PLAIN, Accelerator(cpu=True)):
+            results.append(result)
+
+    with pytest.raises(DivergedTrainingError) as caught:
+        watch()
+    assert [result.step for result in results] == list(range(1, bad + 1))
+    first = bad * PLAIN.global_batch_size
+    assert f"step {bad + 1} (samples {first}..{first + PLAIN.global_batch_size - 1}" in str(caught.value)
+    assert "optim.learning_rate" in str(caught.value)

@@ -76,7 +76,7 @@ def assert_equal(one: CueArrays, other: CueArrays) -> None:
 @given(seeds, counts)
 def test_masks_on_the_grid_lie_in_zero_to_one_and_keep_the_mean(seed: int, frames: int) -> None:
     mask = np.random.default_rng(seed).integers(0, 256, (frames, 16, 24), np.uint8)
-    grid = grid_mask(mask)
+    grid = grid_mask(mask, 8)
     assert grid.min() >= 0
     assert grid.max() <= 1
     assert grid[0].mean() == pytest.approx(mask[0].mean() / 255, abs=1e-5)
@@ -86,18 +86,18 @@ def test_masks_on_the_grid_lie_in_zero_to_one_and_keep_the_mean(seed: int, frame
 
 @given(st.sampled_from([0, 255]), counts)
 def test_flat_masks_stay_flat(value: int, frames: int) -> None:
-    grid = grid_mask(np.full((frames, 16, 24), value, np.uint8))
+    grid = grid_mask(np.full((frames, 16, 24), value, np.uint8), 8)
     np.testing.assert_array_equal(grid, np.full((1 + frames // 4, 16, 2, 3), value / 255, np.float32))
 
 
-@given(st.integers(0, 8), st.integers(0, 15), st.integers(0, 23))
-def test_a_single_pixel_lands_in_its_own_frame_cell_and_part(frame: int, row: int, column: int) -> None:
+@given(st.integers(0, 8), st.integers(0, 15), st.integers(0, 23), st.sampled_from([4, 8]))
+def test_a_single_pixel_lands_in_its_own_frame_cell_and_part(frame: int, row: int, column: int, cell: int) -> None:
     mask = np.zeros((9, 16, 24), np.uint8)
     mask[frame, row, column] = 255
     times = range(4) if frame == 0 else [(frame - 1) % 4]
-    part = 2 * (row % 8 // 4) + column % 8 // 4
-    expected = [[-(-frame // 4), 4 * time + part, row // 8, column // 8] for time in times]
-    assert np.argwhere(grid_mask(mask)).tolist() == expected
+    part = 2 * (row % cell // (cell // 2)) + column % cell // (cell // 2)
+    expected = [[-(-frame // 4), 4 * time + part, row // cell, column // cell] for time in times]
+    assert np.argwhere(grid_mask(mask, cell)).tolist() == expected
 
 
 @given(st.sets(st.integers(0, 12)))
@@ -119,8 +119,8 @@ def test_encoded_cues_are_zero_where_absent_and_latents_elsewhere(cues: DrivingC
 @given(driving_cues())
 def test_masks_are_stored_body_first(cues: DrivingCues) -> None:
     encoded = cue_latents([encode_cues(cues, codec())])
-    np.testing.assert_allclose(encoded.body_mask[0], grid_mask(cues.body_location), atol=1e-3)
-    np.testing.assert_allclose(encoded.face_mask[0], grid_mask(cues.face_location), atol=1e-3)
+    np.testing.assert_allclose(encoded.body_mask[0], grid_mask(cues.body_location, codec().cell), atol=1e-3)
+    np.testing.assert_allclose(encoded.face_mask[0], grid_mask(cues.face_location, codec().cell), atol=1e-3)
 
 
 @given(driving_cues(), specs)

@@ -25,6 +25,7 @@ from directanimator.training.stages import (
     BatchSource,
     cross_id_objective,
     held_out_loss,
+    no_text,
 )
 
 MODEL = ModelSpec(
@@ -53,7 +54,8 @@ def pool() -> dict[str, np.ndarray]:
 
 
 def source(stage: int = CROSS_ID, share: float = 0.5, optim: OptimSpec = OPTIM, **changes: object) -> BatchSource:
-    made = BatchSource(pool(), CueSpec(), MODEL, optim, DenoisingSpec(), seed=5, stage=stage, same_id_share=share)
+    told = {"stage": stage, "same_id_share": share, "empty_text": no_text(MODEL)}
+    made = BatchSource(pool(), CueSpec(), optim, DenoisingSpec(), seed=5, **told)
     return dataclasses.replace(made, **changes)
 
 
@@ -312,3 +314,39 @@ def test_following_the_held_out_loss_draws_no_random_number(seed: int) -> None:
     held_out_loss(model, source(), ALPHAS)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@given(st.sampled_from([1, 2, 4]), steps)
+def test_parts_of_a_batch_together_are_the_batch(size: int, step: int) -> None:
+    batch = source().batch_at(step)
+    parts = batch.parts(size)
+    assert len(parts) == 4 // size
+    for name, value in flat(batch).items():
+        torch.testing.assert_close(torch.cat([flat(part)[name] for part in parts]), value, rtol=0, atol=0)
+
+
+@given(st.sampled_from([SAME_ID, CROSS_ID]))
+def test_a_batch_moves_to_a_device_whole(stage: int) -> None:
+    moved = source(stage).batch_at(0).to(torch.device("meta"))
+    assert {value.device.type for value in flat(moved).values()} == {"meta"}
+
+
+def test_parts_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 clips does not divide into parts of 3"):
+        source().batch_at(0).parts(3)
+
+
+@given(steps)
+def test_captions_are_the_items_own_and_are_left_out_as_often_as_asked(step: int) -> None:
+    told = torch.arange(1, ITEMS + 1).view(-1, 1, 1).expand(ITEMS, MODEL.max_text_tokens, MODEL.text_embed_dim)
+    empty = -torch.ones(1, MODEL.max_text_tokens, MODEL.text_embed_dim)
+    items = pool() | {"text": told.numpy().astype(np.float16)}
+    always, never = (
+        source(pool=items, empty_text=empty, optim=OPTIM.model_copy(update={"text_dropout": share})).batch_at(step)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(never.text, empty.expand(4, -1, -1))
+    for text, latents in zip(always.text, always.latents, strict=True):
+        number = int(text[0, 0]) - 1
+        assert (text == number + 1).all()
+        assert torch.equal(latents, torch.from_numpy(pool()["latents"][number]).float())

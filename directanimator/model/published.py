@@ -1,0 +1,191 @@
+"""CogVideoX as it is published: the parts of a local directory in diffusers' layout, beside the transformer.
+
+`vae/`, `text_encoder/`, `tokenizer/` and `scheduler/` of CogVideoX1.5-5B-I2V or CogVideoX-5B-I2V. Nothing is ever
+fetched: what is missing is said."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from directanimator.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import T5EncoderModel, T5Tokenizer
+
+T = TypeVar("T")
+EMPTY_TEXT_FILE = "empty_text.safetensors"
+"""In a checkpoint of a model that is told words: the text tokens of an empty caption."""
+FRAMES_IN_STEP = 8
+"""The VAE keeps 8k + 1 frames and no other number."""
+
+
+class CogVideoXCodec:
+    """CogVideoX's own video VAE behind the library's protocol, frozen.
+
+    Deviation: latents are the mean of the posterior, not a sample of it, so that a pool is the same whoever makes it;
+    its spread is about a thousandth of the latents' own."""
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        self.vae = vae.eval().requires_grad_(False)
+        self._scale = float(vae.config["scaling_factor"])
+        self._reference_scale = 1 / self._scale if vae.config["invert_scale_latents"] else self._scale
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return int(self.vae.config["latent_channels"])
+
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell and side."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @torch.no_grad()
+    def encode(self, video: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
+        """Latents of about unit scale for video in [-1, 1].
+
+        Raises: ValueError unless f = 8k + 1 and the sides are multiples of the cell."""
+        return self._scale * self._mean(video)
+
+    @torch.no_grad()
+    def encode_reference(self, image: Float[Tensor, "b 1 3 h w"]) -> Float[Tensor, "b 1 c lh lw"]:
+        """Latents of a reference image, as the published transformer reads them.
+
+        CogVideoX1.5 divides those by the scaling factor, where everything else is multiplied."""
+        return self._reference_scale * self._mean(image)
+
+    def _mean(self, video: Tensor) -> Tensor:
+        _, frames, _, height, width = video.shape
+        if frames % FRAMES_IN_STEP != 1:
+            raise ValueError(f"expected 8k + 1 frames, got {frames}; CogVideoX's VAE keeps no other number")
+        if height % self.cell or width % self.cell:
+            raise ValueError(f"expected sides in multiples of {self.cell}, got {height} x {width}; resize the clip")
+        volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
+        mean: Tensor = self.vae.encode(volume).latent_dist.mode()
+        return mean.transpose(1, 2).float()
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
+        """Video in [-1, 1]."""
+        volume = (latents / self._scale).transpose(1, 2).to(self.vae.device, self.vae.dtype)
+        video: Tensor = self.vae.decode(volume).sample
+        return video.transpose(1, 2).float().clamp(-1, 1)
+
+
+def load_published_codec(base: str, tiling: bool = False) -> CogVideoXCodec:
+    """The VAE of a published directory; with tiling, pictures are decoded part by part, in memory that does not grow.
+
+    Raises: UserError if it is missing or damaged."""
+    directory = part_of(base, "vae")
+    vae = _loaded(directory, lambda: AutoencoderKLCogVideoX.from_pretrained(directory, torch_dtype=torch.float32))
+    if tiling:
+        vae.enable_tiling()
+    return CogVideoXCodec(vae)
+
+
+class TextEncoder:
+    """The published T5: prompts become the text tokens that the transformer reads, frozen."""
+
+    def __init__(self, tokenizer: "T5Tokenizer", encoder: "T5EncoderModel", max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._encoder = encoder.eval().requires_grad_(False)
+        self._max_tokens = max_tokens
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "b m t"]:
+        """Tokens of each prompt, padded and cut to the model's number of them; padding is encoded too, as published."""
+        ids = self._tokenizer(
+            list(prompts), padding="max_length", max_length=self._max_tokens, truncation=True, return_tensors="pt"
+        ).input_ids
+        tokens: Tensor = self._encoder(ids.to(self._encoder.device))[0]
+        return tokens.float()
+
+
+def load_text_encoder(base: str, text_embed_dim: int, max_tokens: int) -> TextEncoder:
+    """The T5 of a published directory.
+
+    Raises: UserError if it or its tokenizer is missing or damaged, or of another width."""
+    from transformers import T5EncoderModel, T5Tokenizer  # slow
+
+    words, net = part_of(base, "tokenizer"), part_of(base, "text_encoder")
+    if not any((words / name).is_file() for name in ("spiece.model", "tokenizer.json")):
+        raise UserError(f"{words} holds no vocabulary; want spiece.model or tokenizer.json")
+    tokenizer: T5Tokenizer = _loaded(words, lambda: T5Tokenizer.from_pretrained(words))
+    encoder = _loaded(net, lambda: T5EncoderModel.from_pretrained(net, dtype=torch.bfloat16, local_files_only=True))
+    width = encoder.config.d_model
+    if width != text_embed_dim:
+        raise UserError(f"{net} writes tokens of {width} values, model.text_embed_dim={text_embed_dim}")
+    return TextEncoder(tokenizer, encoder, max_tokens)
+
+
+def check_scheduler(base: str, snr_shift_scale: float) -> None:
+    """Nothing; compares the published noise schedule with the spec's.
+
+    Raises: UserError if the weights were trained on another."""
+    path = part_of(base, "scheduler") / "scheduler_config.json"
+    published = _read_json(path)
+    wanted: dict[str, object] = {
+        "snr_shift_scale": snr_shift_scale,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "beta_schedule": "scaled_linear",
+    }
+    for name, value in wanted.items():
+        if published.get(name, value) != value:
+            field = "sampling.snr_shift_scale" if name == "snr_shift_scale" else name
+            raise UserError(f"{path}: the weights were trained with {name}={published[name]}, not {field}={value}")
+
+
+def part_of(base: str, name: str) -> Path:
+    """The directory of one part of a published model.
+
+    Raises: UserError if there is none."""
+    if base in ("embedded", "random"):
+        raise UserError(f"model.base={base} has no {name}/; want model.base=DIR, a CogVideoX directory of diffusers")
+    root = Path(base).expanduser()
+    if not root.is_dir():
+        raise UserError(f"model.base={base}: no such directory; want a CogVideoX directory of diffusers")
+    directory = root / name
+    if not directory.is_dir():
+        found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "nothing"
+        raise UserError(f"model.base={base} has no {name}/ (found {found}); copy the whole published directory")
+    return directory
+
+
+def check_transformer_config(directory: Path, expected: dict[str, object]) -> None:
+    """Nothing; compares the published transformer's `config.json` with the values that the spec implies.
+
+    Shapes alone do not tell heads from head width, or where positions are counted from.
+    Raises: UserError that names the first value that differs; one that the file does not state is not judged."""
+    path = directory / "config.json"
+    if not path.is_file():
+        return
+    published = _read_json(path)
+    for name, value in expected.items():
+        if name in published and published[name] != value:
+            raise UserError(f"{directory} is of another architecture: {name}={published[name]}, the spec wants {value}")
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no settings; want a JSON object")
+    return found
+
+
+def _loaded(directory: Path, load: Callable[[], T]) -> T:
+    """What is loaded, with every way in which a local directory can be damaged said in one line."""
+    try:
+        return load()
+    except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{directory} cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,55 @@
+"""How a training is carried out on its devices: no part of the experiment; it changes numbers by rounding alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from directanimator.errors import UserError
+
+_YES_NO = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where memory is spared for time."""
+
+    micro_batch: int | None = None
+    """Clips of a forward pass on one device; its share of the global batch is accumulated over several. None: all."""
+    checkpointing: bool = False
+    """Whether activations are computed again in the backward pass instead of kept."""
+
+
+PLAIN = Execution()
+"""Everything at once, nothing twice."""
+
+
+def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:
+    """The execution that the words `micro_batch=N` and `checkpointing=true` ask for, and the other words.
+
+    Raises: UserError for an illegal value."""
+    micro: int | None = None
+    checkpointing, rest = False, []
+    for token in tokens:
+        key, _, text = token.partition("=")
+        if key == "micro_batch":
+            if not (text.isascii() and text.isdecimal() and int(text[:9]) >= 1):
+                raise UserError(f"{token}: want a whole number of clips, 1 or more")
+            micro = int(text)
+        elif key == "checkpointing":
+            if text not in _YES_NO:
+                raise UserError(f"{token}: want true or false")
+            checkpointing = _YES_NO[text]
+        else:
+            rest.append(token)
+    return Execution(micro, checkpointing), rest
+
+
+def check_execution(execution: Execution, global_batch_size: int, processes: int) -> None:
+    """Nothing; refuses parts that do not add up to a process's share of the batch.
+
+    Raises: UserError."""
+    share = global_batch_size // processes
+    if execution.micro_batch is not None and share % execution.micro_batch:
+        raise UserError(
+            f"micro_batch={execution.micro_batch} does not divide the {share} clips of each process "
+            f"(optim.global_batch_size={global_batch_size} over {processes})"
+        )

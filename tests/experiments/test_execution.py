@@ -1,0 +1,29 @@
+"""The words that spare memory, apart from the words of the experiment."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from directanimator.errors import UserError
+from experiments.execution import Execution, check_execution, read_execution
+
+
+@given(st.none() | st.integers(1, 99), st.booleans(), st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug"])))
+def test_execution_is_read_and_the_other_words_are_left(micro: int | None, again: bool, others: list[str]) -> None:
+    words = [*others, f"checkpointing={str(again).lower()}"] + ([] if micro is None else [f"micro_batch={micro}"])
+    assert read_execution(words) == (Execution(micro, again), others)
+
+
+@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=", "micro_batch=x", "checkpointing=1"])
+def test_an_illegal_word_is_refused(word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        read_execution([word])
+
+
+@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 8))
+def test_parts_must_add_up_to_a_process_s_share(micro: int, processes: int, share: int) -> None:
+    if share % micro == 0:
+        check_execution(Execution(micro), share * processes, processes)
+    else:
+        with pytest.raises(UserError, match=f"micro_batch={micro} does not divide the {share} clips"):
+            check_execution(Execution(micro), share * processes, processes)
