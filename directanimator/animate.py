@@ -23,10 +23,10 @@ from directanimator.cues.preview import cue_strip
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped
 from directanimator.data.items import SOURCE_SCALE
 from directanimator.errors import UserError, did_you_mean
-from directanimator.subject import Subject, nearest_in_time, shown_at, watch
 from directanimator.model.codec import VideoCodec
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception, require_one_person
+from directanimator.subject import Subject, nearest_in_time, shown_at, watch
 from directanimator.video import read_image, read_video, write_frames
 from directanimator.windows import SeamReport, Seams
 

@@ -146,7 +146,7 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     passes = 4 if (layout or smallest).checkpointing else 3
     batch = spec.optim.global_batch_size
     same_id = passes * counts.forward_flops * batch
-    teacher = spec.same2x.block * counts.block_flops * batch if spec.same2x.enabled else 0
+    teacher = spec.same2x.block(spec.model.num_layers) * counts.block_flops * batch if spec.same2x.enabled else 0
     speed = machine.gpus * machine.tflops * 1e12 * machine.utilization
     seconds = (same_id / speed, (same_id + teacher) / speed)
     return Plan(

@@ -88,7 +88,7 @@ class BatchSource:
             teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
         )
 
-    def _text(self, items: list[int], draws: list[Draw]) -> Float[Tensor, "b m t"]:
+    def _text(self, items: list[int], draws: Sequence[Draw]) -> Float[Tensor, "b m t"]:
         """The items' captions; without any in the pool, no random number is drawn."""
         if "text" not in self.pool:
             return self.empty_text.expand(len(items), -1, -1)

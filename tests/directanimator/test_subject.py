@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.framing import Crop, person_box, plan_crop
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.subject import nearest_in_time, shown_at
 
 RATES = st.sampled_from([1.0, 5.0, 8.0, 12.5, 23.976, 25.0, 30000 / 1001, 30.0, 60.0])
