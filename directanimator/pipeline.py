@@ -27,21 +27,33 @@ def guided(
 ) -> Denoiser:
     """The model as a denoiser, with classifier-free guidance over text or over cues; scale 1 runs one branch only.
 
-    Over text, the null branch is told `empty_text` (zeros by default) and the same cues.
-
+    Over text, the null branch is told `empty_text` (zeros by default) and the same cues, and both run in one pass.
     Deviation: guidance over cues is ours; the paper does not state what its null branch leaves out."""
-
     without = torch.zeros_like(text[:1]) if empty_text is None else empty_text
+    texts = torch.cat([without.expand_as(text), text])
+    told_twice = None if cues is None else CueLatents(**{f.name: _twice(getattr(cues, f.name)) for f in fields(cues)})
+
+    def both(noisy: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """The null branch and the told one, in one pass."""
+        pair = model(_twice(noisy), _twice(reference_latents), texts, _twice(timestep), told_twice)
+        null, told = pair.velocity.float().chunk(2)
+        return null, told
 
     def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
-        told = model(noisy, reference_latents, text, timestep, cues).velocity.float()
         if spec.guidance_scale == 1:
-            return told
-        null_text, null_cues = (text, None) if spec.guidance_over == "cues" else (without.expand_as(text), cues)
-        null = model(noisy, reference_latents, null_text, timestep, null_cues).velocity.float()
+            return model(noisy, reference_latents, text, timestep, cues).velocity.float()
+        if spec.guidance_over == "text":
+            null, told = both(noisy, timestep)
+            return null + spec.guidance_scale * (told - null)
+        told = model(noisy, reference_latents, text, timestep, cues).velocity.float()
+        null = model(noisy, reference_latents, text, timestep, None).velocity.float()
         return null + spec.guidance_scale * (told - null)
 
     return denoise
+
+
+def _twice(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor, tensor])
 
 
 @torch.no_grad()

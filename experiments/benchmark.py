@@ -1,0 +1,253 @@
+"""`python -m experiments.benchmark [step] [rounds=5]`: what the method costs beside CogVideoX itself, as ratios.
+
+Each pair is timed in turn, in one process, on the same numbers; the medians' ratio is printed. Nothing here passes or
+fails: a loaded machine moves both sides alike, and a table of seconds would be worth nothing elsewhere."""
+
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from directanimator.errors import UserError, did_you_mean
+from experiments.command_line import run_main
+
+if TYPE_CHECKING:
+    from directanimator.model.counts import LatentGrid
+    from directanimator.model.cue_fusion import CueFusionTransformer
+    from directanimator.model.spec import ModelSpec
+
+USAGE = "usage: python -m experiments.benchmark [step] [teacher] [sampling] [windows] [rounds=5]"
+SAMPLING_STEPS, GUIDANCE = 20, 6.0
+LONG_VIDEO = (50, 500)
+"""Frames of the videos whose memory is compared."""
+
+
+def main(tokens: Sequence[str]) -> int:
+    """Exit status 0.
+
+    Raises: UserError for bad input."""
+    if "--help" in tokens:
+        print(USAGE)
+        return 0
+    rounds, known = 5, (*PAIRS, WINDOWS)
+    chosen = [token for token in tokens if token in known] or known
+    for token in tokens:
+        key, _, text = token.partition("=")
+        if token in known:
+            continue
+        if key != "rounds" or not text.isdecimal() or not 1 <= int(text[:6]) <= 1000:
+            legal = (*known, "rounds=")
+            raise UserError(f"{token!r}: want {', '.join(known)}, or rounds=1..1000{did_you_mean(token, legal)}")
+        rounds = int(text)
+    for name, pair in PAIRS.items():
+        if name in chosen:
+            words, ours, theirs = pair()
+            print(f"{name:9} {words}: {ratio(ours, theirs, rounds):.3f}", flush=True)
+    if WINDOWS in chosen:
+        print(f"{WINDOWS:9} {long_video_words()}", flush=True)
+    return 0
+
+
+def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> float:
+    """Median seconds of ours in median seconds of theirs, called in turn; each is called once before."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for call, taken in zip((ours, theirs), seconds, strict=True):
+            started = time.perf_counter()
+            call()
+            if number:
+                taken.append(time.perf_counter() - started)
+    return statistics.median(seconds[0]) / statistics.median(seconds[1])
+
+
+Pair = tuple[str, Callable[[], object], Callable[[], object]]
+
+
+def _inputs(model: "CueFusionTransformer", spec: "ModelSpec", grid: "LatentGrid") -> list[Any]:
+    """Random inputs of a model, every cue present."""
+    import torch
+
+    from directanimator.model.counts import empty_inputs
+
+    inputs: list[Any] = list(empty_inputs(model, spec, grid, torch.float32))
+    for tensor in (*inputs[:3], *list(vars(inputs[4]).values())[:4]):
+        tensor.normal_()
+    inputs[3].fill_(500)
+    for present in list(vars(inputs[4]).values())[4:]:
+        present.fill_(True)
+    return inputs
+
+
+def step_pair() -> Pair:
+    """A training step with cues against one of diffusers' own transformer: S size, bf16 autocast."""
+    import torch
+    from torch import Tensor, nn
+
+    from directanimator.model.counts import LatentGrid
+    from directanimator.model.embedded import build_transformer, without_cues
+    from directanimator.model.spec import ModelSpec
+
+    spec = ModelSpec(
+        base="random", num_layers=8, num_heads=6, latent_channels=16, time_embed_dim=512, max_text_tokens=16
+    )
+    torch.manual_seed(0)
+    ours = build_transformer(spec)
+    theirs = without_cues(ours)
+    inputs = _inputs(ours, spec, LatentGrid(4, 5, 8, 8))
+    both = torch.cat(inputs[:2], dim=2)
+    rotary = ours.rotary(5, 8, 8, both.device)
+
+    def step(model: nn.Module, call: Callable[[], Tensor]) -> Callable[[], object]:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+        def once() -> None:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = call().float().square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        return once
+
+    def bare() -> Tensor:
+        return theirs(both, inputs[2], inputs[3], image_rotary_emb=rotary, return_dict=False)[0]
+
+    words = "training step with cues against diffusers' transformer, S size, batch 4, bf16"
+    return words, step(ours, lambda: ours(*inputs).velocity), step(theirs, bare)
+
+
+def teacher_pair() -> Pair:
+    """A cross-ID step with the teacher against one without, on the shipped base."""
+    import torch
+    from accelerate import Accelerator
+
+    from directanimator.model.counts import LatentGrid
+    from directanimator.model.embedded import make_transformer
+    from directanimator.model.spec import ModelSpec
+    from directanimator.objective.denoising import make_scheduler
+    from directanimator.objective.spec import SamplingSpec
+    from directanimator.training.batch import DenoisingBatch
+    from directanimator.training.loop import train_step
+    from directanimator.training.spec import OptimSpec, Same2XSpec
+    from directanimator.training.stages import cross_id_objective
+    from directanimator.training.state import new_state
+
+    spec, optim = ModelSpec(), OptimSpec()
+    teacher = make_transformer(spec, 0).eval().requires_grad_(False)
+    inputs = _inputs(teacher, spec, LatentGrid(4, 3, 8, 8))
+    latents, reference, text, timestep, cues = inputs
+    weights = torch.ones(4, 3, 1, 8, 8)
+    batch = DenoisingBatch(latents, reference, text, torch.randn_like(latents), timestep, weights, cues, cues)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    alphas = make_scheduler(SamplingSpec()).alphas_cumprod
+
+    def step(enabled: bool) -> Callable[[], object]:
+        state = new_state(make_transformer(spec, 0), optim)
+        objective = cross_id_objective(alphas, teacher, Same2XSpec(enabled=enabled))
+        return lambda: train_step(state, state.model, batch, objective, 1e-4, optim, accelerator)
+
+    return "cross-ID step with the teacher against one without, preset=cpu", step(True), step(False)
+
+
+def sampling_pair() -> Pair:
+    """Sampling with guidance against diffusers' own image-to-video pipeline on the same base."""
+    import torch
+    from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
+    from diffusers.pipelines.cogvideo.pipeline_cogvideox_image2video import CogVideoXImageToVideoPipeline
+
+    from directanimator.model.counts import LatentGrid
+    from directanimator.model.embedded import build_transformer, without_cues
+    from directanimator.model.spec import ModelSpec
+    from directanimator.objective.denoising import make_scheduler
+    from directanimator.objective.spec import SamplingSpec
+    from directanimator.pipeline import guided, sample
+
+    spec = ModelSpec(base="random", num_layers=6, latent_channels=16, text_embed_dim=32, max_text_tokens=16)
+    sampling = SamplingSpec(
+        scheduler="ddim", num_steps=SAMPLING_STEPS, guidance_scale=GUIDANCE, guidance_over="text", snr_shift_scale=1.0
+    )
+    torch.manual_seed(0)
+    model = build_transformer(spec).eval().requires_grad_(False)
+    inputs = _inputs(model, spec, LatentGrid(1, 3, 8, 8))
+    noise, reference, text, _, cues = inputs
+    vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)
+    pipeline = CogVideoXImageToVideoPipeline(
+        tokenizer=cast(Any, None),  # the prompt is given as tokens
+        text_encoder=cast(Any, None),
+        vae=vae,
+        transformer=without_cues(model).eval(),
+        scheduler=cast(Any, make_scheduler(sampling)),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    image = torch.rand(1, 3, 64, 64)
+
+    def theirs() -> object:
+        return pipeline(
+            image=image,
+            prompt_embeds=text,
+            negative_prompt_embeds=torch.zeros_like(text),
+            height=64,
+            width=64,
+            num_frames=9,
+            num_inference_steps=SAMPLING_STEPS,
+            guidance_scale=GUIDANCE,
+            output_type="latent",
+        )
+
+    words = f"{SAMPLING_STEPS} steps with guidance and cues against diffusers' pipeline without, tiny model"
+    return words, lambda: sample(guided(model, reference, text, cues, sampling), noise, sampling), theirs
+
+
+def long_video_words() -> str:
+    """Peak memory by length of the video, and the seams, of the shipped base with nothing learned of cues."""
+    import numpy as np
+
+    from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline
+    from directanimator.cues.spec import CueSpec
+    from directanimator.cues.triplet import null_cues
+    from directanimator.data.spec import DataSpec
+    from directanimator.model.embedded import load_codec, make_transformer
+    from directanimator.model.spec import ModelSpec
+    from directanimator.objective.spec import SamplingSpec
+    from directanimator.training.spec import OptimSpec
+    from directanimator.training.stages import no_text
+    from directanimator.windows import Seams
+
+    model = ModelSpec()
+    spec = CheckpointSpec(
+        data=DataSpec(), cues=CueSpec(), model=model, optim=OptimSpec(), sampling=SamplingSpec(num_steps=4)
+    )
+    transformer = make_transformer(model, 0).eval().requires_grad_(False)
+    pipeline = DirectAnimatorPipeline(spec, transformer, load_codec(), no_text(model))
+    reference = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    peaks, seams = [], Seams()
+    for count in LONG_VIDEO:
+        seams = Seams()
+        cues = null_cues(count, spec.data.size)
+        wave = 128 + 60 * np.sin(np.arange(count)[:, None, None] / 9 + np.arange(64)[None, None] / 5)
+        cues.pose_cue[:] = wave.astype(np.uint8)
+        cues.pose_present[:] = True
+        for _ in pipeline(reference, cues, seams=seams):
+            pass
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - _bytes_of(cues))
+    report = seams.report()
+    return (
+        f"peak memory beside the cues, {LONG_VIDEO[1]} against {LONG_VIDEO[0]} frames: {peaks[1] / peaks[0]:.3f}; "
+        f"change at seams in changes inside {report.change_ratio:.2f}, windows disagree by {report.disagreement:.2f} "
+        f"of 255, mean color drifts by {max(report.drift):.2f}"
+    )
+
+
+PAIRS: dict[str, Callable[[], Pair]] = {"step": step_pair, "teacher": teacher_pair, "sampling": sampling_pair}
+WINDOWS = "windows"
+
+
+def _bytes_of(cues: object) -> int:
+    return sum(value.nbytes for value in vars(cues).values())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    run_main(main)
