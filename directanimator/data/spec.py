@@ -21,6 +21,10 @@ class DataSpec(FrozenSpec):
     latent_frames: Annotated[int, Field(ge=1, le=65)] = 3
     """Latent frames per clip; a clip has 4 * (latent_frames - 1) + 1 video frames."""
     fps: Annotated[float, Field(gt=0, le=120)] = 8.0
+    cue_quality: Literal["true", "pseudo"] = "true"
+    """true: drivers as they are. pseudo: drivers as an imperfect generator would make them; synthetic humans only."""
+    cue_strength: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How bad pseudo drivers are: 0 not at all. Without effect on true ones."""
     num_train_clips: Annotated[int, Field(ge=1)] = 1536
     num_test_clips: Annotated[int, Field(ge=1)] = 48
 
@@ -33,4 +37,10 @@ class DataSpec(FrozenSpec):
     def _folder_goes_with_source(self) -> "DataSpec":
         if (self.source == "folder") != (self.folder is not None):
             raise ValueError("source=folder needs folder=DIR, and folder=DIR needs source=folder")
+        return self
+
+    @model_validator(mode="after")
+    def _only_synthetic_drivers_are_degraded(self) -> "DataSpec":
+        if self.source == "folder" and self.cue_quality == "pseudo":
+            raise ValueError("cue_quality=pseudo needs source=synthetic: the videos of a folder are what they are")
         return self

@@ -3,6 +3,9 @@
 Every person is rendered at twice the canvas (the driving video's own resolution, from which the face is cropped) and
 shrunk to the canvas by area, so the model's frames are antialiased."""
 
+import dataclasses
+from typing import get_args
+
 import numpy as np
 
 from directanimator.cues.canvas import resize
@@ -11,15 +14,16 @@ from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import (
     DURATION,
-    Identity,
     RenderedClip,
-    Scene,
     Split,
     SyntheticPair,
     pair_at,
     render_clip,
 )
 from directanimator.data.synthetic.asset import load_asset
+from directanimator.data.synthetic.degradation import degraded_frames, degraded_motion, leaked_identity
+from directanimator.data.synthetic.splits import random_stream
+from directanimator.data.synthetic.subsets import CANDIDATE_STRIDE, Subset, subset_pair
 
 JOINT_OF_LANDMARK = dict(
     zip(
@@ -46,19 +50,66 @@ def _at_canvas(clip: RenderedClip, size: int) -> tuple[np.ndarray, PersonTrack]:
     return resize(clip.frames, size), track_of(clip).resized(size)
 
 
-def _render(pair: SyntheticPair, identity: Identity, scene: Scene, times: np.ndarray, size: int) -> RenderedClip:
-    return render_clip(identity, pair.motion, scene, times, size * SOURCE_SCALE, pair.view, supersample=1)
+def _render(pair: SyntheticPair, times: np.ndarray, size: int) -> RenderedClip:
+    """The person of the target, at `size` pixels a side."""
+    return render_clip(
+        pair.identity,
+        pair.motion,
+        pair.scene,
+        times,
+        size,
+        pair.view,
+        supersample=1,
+        occluders=pair.occluders,
+        projection=pair.projection,
+    )
+
+
+def _render_driver(pair: SyntheticPair, times: np.ndarray, size: int, strength: float) -> RenderedClip:
+    """The driver, as bad as `strength` tells, at `size` pixels a side; what is known of a bad one is true of it."""
+    clip = render_clip(
+        pair.driver,
+        pair.motion,
+        pair.driver_scene,
+        times,
+        size,
+        pair.view,
+        supersample=1,
+        occluders=pair.driver_occluders,
+        projection=pair.projection,
+    )
+    return dataclasses.replace(clip, frames=degraded_frames(clip.frames, strength))
+
+
+def _with_bad_driver(pair: SyntheticPair, strength: float, rng: np.random.Generator) -> SyntheticPair:
+    """The pair whose `motion` is the driver's own, which is not what the target does."""
+    motion = degraded_motion(pair.motion, strength, rng)
+    return dataclasses.replace(pair, motion=motion, driver=leaked_identity(pair.driver, pair.identity, strength))
 
 
 def synthetic_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     """The item of an index: the same bytes in every process."""
     pair = pair_at(split, index, spec.num_frames, spec.fps)
-    own = _render(pair, pair.identity, pair.scene, pair.times, spec.size)
-    still = _render(pair, pair.identity, pair.scene, np.array([pair.reference_time]), spec.size)
-    driver = _render(pair, pair.driver, pair.driver_scene, pair.times, spec.size)
-    survey = render_clip(
-        pair.driver, pair.motion, pair.driver_scene, SURVEY_TIMES, spec.size // 2, pair.view, supersample=1
-    )
+    return _item(pair, spec, random_stream("degradation", split, index))
+
+
+def subset_item(subset: Subset, index: int, spec: DataSpec) -> AnimationItem:
+    """The item of a member of an evaluation subset: the same bytes in every process.
+
+    Raises: UserError for an unknown subset or an index outside it."""
+    pair = subset_pair(subset, index, spec.num_frames, spec.fps)
+    member = (1 + get_args(Subset).index(subset)) * CANDIDATE_STRIDE + index
+    return _item(pair, spec, random_stream("degradation", "test", member))
+
+
+def _item(pair: SyntheticPair, spec: DataSpec, rng: np.random.Generator) -> AnimationItem:
+    size, is_bad = spec.size * SOURCE_SCALE, spec.cue_quality == "pseudo"
+    strength = spec.cue_strength if is_bad else 0.0
+    driving_pair = _with_bad_driver(pair, strength, rng) if is_bad else pair
+    own = _render(pair, pair.times, size)
+    still = _render(pair, np.array([pair.reference_time]), size)
+    driver = _render_driver(driving_pair, pair.times, size, strength)
+    survey = _render_driver(driving_pair, SURVEY_TIMES, spec.size // 2, strength)
     reference, reference_track = _at_canvas(still, spec.size)
     target, target_track = _at_canvas(own, spec.size)
     return AnimationItem(
@@ -79,5 +130,5 @@ def synthetic_pixels(split: Split, index: int, spec: DataSpec) -> dict[str, np.n
     """`target` (f h w 3) and `reference` (1 h w 3) alone: what pretraining without cues needs."""
     pair = pair_at(split, index, spec.num_frames, spec.fps)
     times = np.concatenate([pair.times, [pair.reference_time]])
-    frames = resize(_render(pair, pair.identity, pair.scene, times, spec.size).frames, spec.size)
+    frames = resize(_render(pair, times, spec.size * SOURCE_SCALE).frames, spec.size)
     return {"target": frames[:-1], "reference": frames[-1:]}

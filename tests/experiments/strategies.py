@@ -25,6 +25,8 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "data.size": st.integers(2, 128).map(lambda n: 16 * n),
     "data.latent_frames": st.integers(1, 65),
     "data.fps": floats(0, 120, exclude_min=True),
+    "data.cue_quality": st.sampled_from(["true", "pseudo"]),
+    "data.cue_strength": SHARES,
     "data.num_train_clips": COUNTS,
     "data.num_test_clips": COUNTS,
     "cues.pose.enabled": st.booleans(),
@@ -93,6 +95,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
 
 COUPLED = {
     "data.source",
+    "data.cue_quality",
     "data.folder",
     "data.size",
     "data.latent_frames",
@@ -106,7 +109,11 @@ COUPLED = {
     "model.codec",
 }
 """Fields whose legal values hang on other fields."""
-FOLDER_NEEDS: dict[str, Any] = {"cross_id.same_id_share": 1.0, "evaluation.subsets": ("self",)}
+FOLDER_NEEDS: dict[str, Any] = {
+    "data.cue_quality": "true",
+    "cross_id.same_id_share": 1.0,
+    "evaluation.subsets": ("self",),
+}
 """What clips without cross-ID pairs ask of a spec."""
 FREE = sorted(LEGAL.keys() - COUPLED)
 

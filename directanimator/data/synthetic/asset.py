@@ -14,7 +14,20 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
+from directanimator.errors import UserError
+
 ASSET_SHA256 = "84d3a06b1416d7d436679ff1e930ca95fa862b518dfeb7ccd6970b4a4bb2a133"
+
+LANDMARK_VERTICES = (
+    *(5750, 866, 912, 895, 1001, 763, 788, 925, 783, 7627, 7504, 7482, 7695, 7597, 7614, 7571, 12347),
+    *(262, 224, 222, 223, 208, 6983, 6997, 6996, 6998, 7031),
+    *(169, 135, 201, 5054, 5136, 285, 307, 7054, 11750),
+    *(85, 6762, 6763, 1207, 1097, 1067, 7899, 13359, 13358, 6869, 7759, 11719),
+    *(425, 5354, 460, 455, 7219, 11956, 7249, 7235, 7245, 492, 490, 480),
+    *(3734, 471, 474, 7227, 10401, 7242, 493, 487),
+)
+"""Vertices of the 68 face landmarks, in the order of iBUG 300-W: jaw from the right ear to the left one, brows,
+nose, eyes, outer lips, inner lips. They are points of the surface, so those of the jaw do not follow its outline."""
 
 
 class Group(IntEnum):
@@ -97,7 +110,8 @@ def _read_verified() -> bytes:
     content = resources.files(__package__).joinpath("asset.npz").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != ASSET_SHA256:
-        raise RuntimeError(f"asset.npz is damaged: sha256 is {digest}, expected {ASSET_SHA256}")
+        where = f"{__package__.replace('.', '/')}/asset.npz"
+        raise UserError(f"{where} is damaged or another file: sha256 is {digest}, expected {ASSET_SHA256}")
     return content
 
 
@@ -153,7 +167,7 @@ def _surface_coordinates(
 def load_asset() -> BodyAsset:
     """The body asset, read once per process.
 
-    Raises: RuntimeError when the file is not the one this code was written for."""
+    Raises: UserError when the file is not the one this code was written for."""
     with np.load(io.BytesIO(_read_verified()), allow_pickle=False) as archive:
         data = {name: archive[name] for name in archive.files}
     num_vertices, names = int(data["nv"]), tuple(str(name) for name in data["names"])

@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from directanimator.data.synthetic import raster
-from directanimator.data.synthetic.asset import BodyAsset, Group, Surface, load_asset
+from directanimator.data.synthetic.asset import LANDMARK_VERTICES, BodyAsset, Group, Surface, load_asset
+from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
 from directanimator.data.synthetic.kinematics import rest_alignment
-from directanimator.data.synthetic.motion import EXPRESSIONS
+from directanimator.data.synthetic.primitives import ellipsoid, joined, ring, sphere
 from directanimator.data.synthetic.scene import hsv
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, Split, check_index, random_stream
 
-HairStyle = Literal["buzz", "short", "messy", "afro", "long", "bun", "ponytail", "bald", "cap"]
+HairStyle = Literal["buzz", "short", "messy", "afro", "long", "bun", "ponytail", "bald", "cap", "mohawk", "twin_buns"]
 
 _STYLE_WEIGHTS: dict[HairStyle, float] = {
     "buzz": 0.08,
@@ -27,6 +28,8 @@ _STYLE_WEIGHTS: dict[HairStyle, float] = {
     "bald": 0.04,
     "cap": 0.06,
 }
+_OOD_STYLE_WEIGHTS: dict[HairStyle, float] = {"mohawk": 0.5, "twin_buns": 0.5}
+"""Worn by the people of test_ood alone, and they wear no other."""
 _HAIR_DEPTH: dict[HairStyle, float] = {
     "buzz": 0.004,
     "short": 0.016,
@@ -37,6 +40,8 @@ _HAIR_DEPTH: dict[HairStyle, float] = {
     "ponytail": 0.009,
     "bald": 0.0,
     "cap": 0.014,
+    "mohawk": 0.075,
+    "twin_buns": 0.009,
 }
 _HAIR_COLORS = (
     (0.05, 0.04, 0.04),
@@ -50,6 +55,9 @@ _HAIR_COLOR_WEIGHTS = (0.26, 0.24, 0.2, 0.15, 0.09, 0.06)
 _IRISES = ((0.25, 0.13, 0.06), (0.35, 0.5, 0.66), (0.3, 0.45, 0.25), (0.12, 0.07, 0.05), (0.5, 0.36, 0.16))
 _TOP_WEIGHTS = (0.24, 0.15, 0.1, 0.12, 0.1, 0.12, 0.07, 0.1)
 _BOTTOM_WEIGHTS = (0.62, 0.05, 0.1, 0.1, 0.03, 0.1, 0.0, 0.0)
+_OOD_PATTERNS = (raster.CHEVRON, raster.DIAMONDS)
+_RIDGE = 0.022
+"""Half width in meters of a mohawk."""
 _MEAN_HEIGHT, _HEIGHT_SPREAD, _MIN_HEIGHT, _MAX_HEIGHT = 1.7, 0.5, 1.52, 1.88
 _LENS_RADIUS = 0.024
 _SINGLE_SIDED = (Group.BODY, Group.LEFT_EYE, Group.RIGHT_EYE, Group.UPPER_TEETH, Group.LOWER_TEETH, Group.TIGHTS)
@@ -86,10 +94,18 @@ class Identity:
     look: Float32[np.ndarray, "r 6"]
     textiles: Float32[np.ndarray, "2 11"]
     expressive: Int64[np.ndarray, " m"]
-    """Vertices that expressions move; in the order of `expression_offsets`."""
+    """Vertices that EXPRESSIONS move; in the order of `unit_offsets`."""
+    accented: Int64[np.ndarray, " n"]
+    """Vertices that ACCENTS move; in the order of `unit_offsets`."""
     feet: Int64[np.ndarray, " g"]
     face: Int64[np.ndarray, " p"]
     """Vertices of the face, brow to chin and ear to ear."""
+    landmarks: Int64[np.ndarray, "68"]
+    """Vertices of the face landmarks, in the order of iBUG 300-W."""
+    ears: Int64[np.ndarray, "2"]
+    """A vertex on the left and on the right ear."""
+    asset_triangles: Int64[np.ndarray, " t"]
+    """Row in the asset of each triangle, -1 for accessories: what is the same place on two people."""
 
 
 @dataclass
@@ -115,38 +131,16 @@ class _Prop:
 
 
 @functools.cache
-def _expressive_vertices() -> np.ndarray:
+def _moved_vertices(units: tuple[str, ...]) -> np.ndarray:
     asset = load_asset()
-    moved = np.abs(asset.units(EXPRESSIONS)).sum((0, 2)) > 0
+    moved = np.abs(asset.units(units)).sum((0, 2)) > 0
     return np.flatnonzero(moved & (asset.vertex_groups <= Group.LOWER_TEETH))
 
 
 @functools.cache
-def expression_offsets() -> Float32[np.ndarray, "e m 3"]:
-    """Vertex offsets in meters of each of EXPRESSIONS at full strength; the same for every identity."""
-    return np.ascontiguousarray(load_asset().units(EXPRESSIONS)[:, _expressive_vertices()])
-
-
-@functools.cache
-def _sphere(around: int = 14, down: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    polar, turn = np.meshgrid(np.pi * np.arange(down + 1) / down, 2 * np.pi * np.arange(around) / around, indexing="ij")
-    points = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], -1)
-    row, column = np.meshgrid(np.arange(down), np.arange(around), indexing="ij")
-    return points.reshape(-1, 3), _quads(row, column, around)
-
-
-def _quads(row: np.ndarray, column: np.ndarray, around: int) -> np.ndarray:
-    a, b = row * around + column, row * around + (column + 1) % around
-    return np.stack([a, b, a + around, b, b + around, a + around], -1).reshape(-1, 3).astype(np.int32)
-
-
-@functools.cache
-def _ring(radius: float, thickness: float, around: int = 18, tube: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    turn, roll = np.meshgrid(2 * np.pi * np.arange(around) / around, 2 * np.pi * np.arange(tube) / tube, indexing="ij")
-    reach = radius + thickness * np.cos(roll)
-    points = np.stack([reach * np.cos(turn), reach * np.sin(turn), thickness * np.sin(roll)], -1).reshape(-1, 3)
-    row, column = np.meshgrid(np.arange(around), np.arange(tube), indexing="ij")
-    return points, _quads(row, column, tube) % len(points)
+def unit_offsets(units: tuple[str, ...]) -> Float32[np.ndarray, "e m 3"]:
+    """Vertex offsets in meters of EXPRESSIONS or ACCENTS at full strength; the same for every identity."""
+    return np.ascontiguousarray(load_asset().units(units)[:, _moved_vertices(units)])
 
 
 def _pick(rng: np.random.Generator, weights: dict[HairStyle, float]) -> HairStyle:
@@ -200,15 +194,20 @@ def _draw_textiles(rng: np.random.Generator) -> np.ndarray:
     return textiles
 
 
-def _draw_design(rng: np.random.Generator) -> _Design:
+def _draw_design(rng: np.random.Generator, split: Split) -> _Design:
+    """The choices of a person; those of test_ood wear hair and patterns that nobody else wears."""
+    is_ood = split == "test_ood"
     look = np.zeros((raster.LOOK_ROWS, 6), np.float32)
     feminine = bool(rng.random() < 0.5)
-    style, skirt = _pick(rng, _STYLE_WEIGHTS), bool(rng.random() < 0.35) and feminine
+    style, skirt = _pick(rng, _OOD_STYLE_WEIGHTS if is_ood else _STYLE_WEIGHTS), bool(rng.random() < 0.35) and feminine
     _draw_skin_and_hair(rng, look, feminine)
     _draw_face(rng, look, feminine)
     _draw_clothes(rng, look, skirt)
     look[raster.LOOK_SCALP, 0] = style != "bald"
-    return _Design(style, feminine, skirt, look, _draw_textiles(rng))
+    textiles = _draw_textiles(rng)
+    if is_ood:
+        textiles[:, 0] = rng.choice(_OOD_PATTERNS, 2)
+    return _Design(style, feminine, skirt, look, textiles)
 
 
 def _body_height(asset: BodyAsset, vertices: np.ndarray) -> float:
@@ -273,6 +272,8 @@ def _hair_depth(asset: BodyAsset, design: _Design) -> np.ndarray:
         raster.noise_at(60 * points, lumps)
         lumps = 0.6 + 0.8 * lumps
     depth = np.zeros(len(scalp), np.float32)
+    if design.style == "mohawk":
+        lumps = 0.05 + np.exp(-((points[:, 0] / _RIDGE) ** 4))
     depth[rows] = scalp[rows] * _HAIR_DEPTH[design.style] * crown * lumps
     return depth
 
@@ -315,17 +316,6 @@ def _worn_triangles(rng: np.random.Generator, asset: BodyAsset, design: _Design)
     return shown
 
 
-def _ellipsoid(radii: tuple[float, float, float], center: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    points, triangles = _sphere()
-    return points * radii + center, triangles
-
-
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    starts = np.cumsum([0, *(len(points) for points, _ in parts[:-1])])
-    triangles = [faces + start for (_, faces), start in zip(parts, starts, strict=True)]
-    return np.concatenate([points for points, _ in parts]), np.concatenate(triangles).astype(np.int32)
-
-
 def _head_box(asset: BodyAsset, vertices: np.ndarray) -> tuple[list[float], float, float, float]:
     """Point between the eyes, top, half width and back of the head."""
     balls = [vertices[asset.vertex_groups == eye].mean(0) for eye in (Group.LEFT_EYE, Group.RIGHT_EYE)]
@@ -338,14 +328,17 @@ def _hair_props(rng: np.random.Generator, asset: BodyAsset, style: HairStyle, ve
     eyes, top, half_width, back = _head_box(asset, vertices)
     middle, color = (eyes[2] + back) / 2, hsv(rng.random(), 0.8, rng.uniform(0.3, 0.9))
     if style == "bun":
-        return [_Prop(*_ellipsoid((0.045, 0.04, 0.045), (0.0, top + 0.01, middle - 0.03)), "head", None)]
+        return [_Prop(*ellipsoid((0.045, 0.04, 0.045), (0.0, top + 0.01, middle - 0.03)), "head", None)]
+    if style == "twin_buns":
+        sides = [ellipsoid((0.04, 0.038, 0.04), (sign * 0.065, top - 0.005, middle)) for sign in (1.0, -1.0)]
+        return [_Prop(*joined(sides), "head", None)]
     if style == "ponytail":
-        tail = _ellipsoid((0.035, 0.15, 0.035), (0.0, eyes[1] - 0.06, back - 0.03))
-        tie = _ellipsoid((0.03, 0.03, 0.03), (0.0, eyes[1] + 0.06, back))
+        tail = ellipsoid((0.035, 0.15, 0.035), (0.0, eyes[1] - 0.06, back - 0.03))
+        tie = ellipsoid((0.03, 0.03, 0.03), (0.0, eyes[1] + 0.06, back))
         return [_Prop(*tail, "head", None), _Prop(*tie, "head", color)]
     if style == "cap":
-        crown = _ellipsoid((half_width * 0.98, 0.085, (eyes[2] - back) * 0.62 + 0.02), (0.0, eyes[1] + 0.07, middle))
-        peak = _ellipsoid((half_width * 0.75, 0.012, 0.07), (0.0, eyes[1] + 0.072, eyes[2] + 0.04))
+        crown = ellipsoid((half_width * 0.98, 0.085, (eyes[2] - back) * 0.62 + 0.02), (0.0, eyes[1] + 0.07, middle))
+        peak = ellipsoid((half_width * 0.75, 0.012, 0.07), (0.0, eyes[1] + 0.072, eyes[2] + 0.04))
         red, green, blue = color
         return [_Prop(*crown, "head", color), _Prop(*peak, "head", (0.8 * red, 0.8 * green, 0.8 * blue))]
     return []
@@ -353,7 +346,7 @@ def _hair_props(rng: np.random.Generator, asset: BodyAsset, style: HairStyle, ve
 
 def _temple(sign: float, hinge: float, ear: float, height: float, front: float) -> tuple[np.ndarray, np.ndarray]:
     """A side arm of the glasses, from the hinge at a lens outwards to the ear 12 cm behind it."""
-    points, triangles = _ellipsoid((0.002, 0.002, 0.06), (0.0, height, front - 0.06))
+    points, triangles = ellipsoid((0.002, 0.002, 0.06), (0.0, height, front - 0.06))
     behind = (front - points[:, 2]) / 0.12
     return points + np.outer(sign * (hinge + (ear - hinge) * behind), [1, 0, 0]), triangles
 
@@ -365,13 +358,13 @@ def _glasses(rng: np.random.Generator, asset: BodyAsset, vertices: np.ndarray) -
     eyes, _, half_width, _ = _head_box(asset, vertices)
     balls = [vertices[asset.vertex_groups == group] for group in (Group.LEFT_EYE, Group.RIGHT_EYE)]
     front = float(max(ball[:, 2].max() for ball in balls)) + 0.014
-    points, triangles = _ring(_LENS_RADIUS, 0.0026)
+    points, triangles = ring(_LENS_RADIUS, 0.0026)
     centers = [np.array([1.05 * ball[:, 0].mean(), ball[:, 1].mean() - 0.002, front]) for ball in balls]
     lenses = [(points + center, triangles) for center in centers]
-    bridge = _ellipsoid((0.012, 0.002, 0.002), (0.0, eyes[1], front + 0.004))
+    bridge = ellipsoid((0.012, 0.002, 0.002), (0.0, eyes[1], front + 0.004))
     edge = float(max(abs(center[0]) for center in centers)) + _LENS_RADIUS
     temples = [_temple(sign, edge, 0.88 * half_width, eyes[1], front) for sign in (1.0, -1.0)]
-    return [_Prop(*_joined([*lenses, bridge, *temples]), "head", color)]
+    return [_Prop(*joined([*lenses, bridge, *temples]), "head", color)]
 
 
 def _backpack(rng: np.random.Generator, asset: BodyAsset, vertices: np.ndarray, joints: np.ndarray) -> list[_Prop]:
@@ -380,7 +373,7 @@ def _backpack(rng: np.random.Generator, asset: BodyAsset, vertices: np.ndarray, 
         return []
     mean, tights = asset.mean_vertices, asset.vertex_groups == Group.TIGHTS
     back = vertices[tights & (np.abs(mean[:, 0]) < 0.1) & (mean[:, 1] > 0.2) & (mean[:, 1] < 0.45)][:, 2].min()
-    points, triangles = _sphere()
+    points, triangles = sphere()
     block = np.sign(points) * np.abs(points) ** 0.6
     center = [0, joints[asset.joint("spine_03"), 1] + 0.1, back - 0.05]
     return [_Prop(block * [0.15, 0.2, 0.07] + center, triangles, "spine_03", color)]
@@ -403,6 +396,7 @@ def _append_props(mesh: dict[str, np.ndarray], props: list[_Prop], look: np.ndar
             "triangles": prop.triangles + len(mesh["vertices"]),
             "materials": np.full(len(prop.triangles), material, np.int32),
             "single_sided": np.zeros(len(prop.triangles), bool),
+            "asset_triangles": np.full(len(prop.triangles), -1, np.int64),
         }
         mesh = {name: np.concatenate([values, added[name]]) for name, values in mesh.items()}
     return mesh
@@ -425,6 +419,13 @@ def _rows_of_face(asset: BodyAsset) -> np.ndarray:
     return np.flatnonzero(asset.is_body & (asset.surface[:, Surface.HEAD] > 0.8) & near)
 
 
+def _rows_of_ears(asset: BodyAsset) -> np.ndarray:
+    """(2,) the vertices that stand out farthest to the left and to the right among those of the ears."""
+    ears = np.flatnonzero(asset.is_body & (asset.surface[:, Surface.EAR] > 0.6))
+    x = asset.mean_vertices[ears, 0]
+    return ears[[np.argmax(x), np.argmin(x)]]
+
+
 def _base_mesh(asset: BodyAsset, vertices: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
     groups = asset.triangle_groups[shown]
     materials = np.array([_MATERIALS.get(group, raster.MATERIAL_BODY) for group in Group], np.int32)
@@ -436,6 +437,7 @@ def _base_mesh(asset: BodyAsset, vertices: np.ndarray, shown: np.ndarray) -> dic
         "triangles": asset.triangles[shown],
         "materials": materials[groups],
         "single_sided": np.isin(groups, _SINGLE_SIDED),
+        "asset_triangles": np.flatnonzero(shown),
     }
 
 
@@ -448,7 +450,7 @@ def identity_at(split: Split, index: int) -> Identity:
     rng, asset = random_stream("identity", split, index), load_asset()
     vertices, joints = _draw_shape(rng, asset)
     vertices, height = _open_eyes(asset, vertices), _body_height(asset, vertices)
-    design = _draw_design(rng)
+    design = _draw_design(rng, split)
     depth = _hair_depth(asset, design) + _cloth_depth(rng, asset)
     vertices = vertices + depth[:, None] * _normals(vertices, asset.triangles)
     props = _hair_props(rng, asset, design.style, vertices)
@@ -465,7 +467,10 @@ def identity_at(split: Split, index: int) -> Identity:
         alignment=rest_alignment(joints),
         look=design.look,
         textiles=design.textiles,
-        expressive=rows[_expressive_vertices()],
+        expressive=rows[_moved_vertices(EXPRESSIONS)],
+        accented=rows[_moved_vertices(ACCENTS)],
         feet=np.flatnonzero(mesh["surface"][:, Surface.LEG] > 0.9),
         face=rows[_rows_of_face(asset)],
+        landmarks=rows[list(LANDMARK_VERTICES)],
+        ears=rows[_rows_of_ears(asset)],
     )

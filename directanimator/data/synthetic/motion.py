@@ -9,16 +9,25 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from directanimator.data.synthetic.face import FaceTrack, by_chance, grimacing, looking_around, talking
 from directanimator.data.synthetic.splits import NUM_MOTIONS, Split, check_index, random_stream
+from directanimator.data.synthetic.timeline import DURATION, FULL_TURN, GRID, GRID_HZ
 from directanimator.errors import UserError
 
-DURATION = 6.0
-"""Seconds of motion behind every index."""
-_GRID_HZ = 50
-_GRID = np.arange(int(DURATION * _GRID_HZ) + 1) / _GRID_HZ
-_TURN = 2 * np.pi
-
-Kind = Literal["walk", "wave", "squat", "jack", "turn", "gesture", "dance", "dance_turn", "complex"]
+Kind = Literal[
+    "walk",
+    "wave",
+    "squat",
+    "jack",
+    "turn",
+    "gesture",
+    "dance",
+    "dance_turn",
+    "complex",
+    "talk",
+    "grimace",
+    "look_around",
+]
 KIND_WEIGHTS: dict[Kind, float] = {
     "gesture": 0.24,
     "dance": 0.22,
@@ -30,24 +39,10 @@ KIND_WEIGHTS: dict[Kind, float] = {
     "walk": 0.04,
     "squat": 0.02,
 }
+"""How often each kind is drawn by index; the other kinds are made by name."""
 
 LIMBS = ("upperarm_l", "upperarm_r", "lowerarm_l", "lowerarm_r", "thigh_l", "thigh_r", "calf_l", "calf_r")
 """The order of limb directions."""
-
-EXPRESSIONS = (
-    "eyeBlinkLeft",
-    "eyeBlinkRight",
-    "mouthSmileLeft",
-    "mouthSmileRight",
-    "browOuterUpLeft",
-    "browOuterUpRight",
-    "browDownLeft",
-    "browDownRight",
-    "browInnerUp",
-    "jawOpen",
-    "mouthPucker",
-)
-"""The face units that motions drive (ARKit names)."""
 
 _Vector = tuple[float, float, float]
 # Upper arm and forearm of the left side (+x); the right side is the mirror image.
@@ -87,6 +82,27 @@ _LEG_POSES: dict[str, tuple[_Vector, _Vector]] = {
     "step_back": ((0.08, -1, -0.3), (0.04, -1, -0.4)),
     "crossed": ((-0.18, -1, 0.1), (-0.12, -1, 0)),
 }
+_OOD_ARM_POSES: dict[str, tuple[_Vector, _Vector]] = {
+    "salute": ((0.8, 0.1, 0.45), (-0.8, 0.55, 0.2)),
+    "archer": ((0.9, 0.1, 0.2), (-0.95, 0.1, 0.3)),
+    "halo": ((0.55, 0.85, 0.1), (-0.6, 0.75, 0.2)),
+    "shelf": ((0.45, -0.85, 0.25), (0.35, 0.05, 0.95)),
+}
+_OOD_LEG_POSES: dict[str, tuple[_Vector, _Vector]] = {
+    "flamingo": ((0.5, -0.75, 0.5), (-0.75, -0.6, -0.3)),
+    "curtsy": ((-0.3, -0.9, -0.25), (-0.2, -0.75, -0.6)),
+    "scissors": ((0.3, -0.9, 0.45), (0.3, -0.9, 0.35)),
+}
+"""Key poses of test_ood alone."""
+_OOD_STANCES = (
+    ("flamingo", "stand"),
+    ("stand", "flamingo"),
+    ("curtsy", "half_squat"),
+    ("half_squat", "curtsy"),
+    ("scissors", "step_back"),
+    ("step_back", "scissors"),
+)
+_OOD_KIND_WEIGHTS: dict[Kind, float] = {"gesture": 0.3, "dance": 0.35, "dance_turn": 0.2, "complex": 0.15}
 _STANCES = (
     ("stand", "stand"),
     ("wide", "wide"),
@@ -125,6 +141,8 @@ class PoseTrack:
     gaze: Float64[np.ndarray, "f 2"]
     expression: Float64[np.ndarray, "f e"]
     """Strength in [0, 1] of EXPRESSIONS."""
+    accent: Float64[np.ndarray, "f a"]
+    """Strength in [0, 1] of ACCENTS."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +161,8 @@ class Motion:
         Raises: UserError when a time lies outside [0, 6]."""
         if times.size and not (times.min() >= 0 and times.max() <= DURATION):
             raise UserError(f"motion times {times.min():.3f} to {times.max():.3f} s: legal are 0 to {DURATION} s")
-        position = times * _GRID_HZ
-        left = np.minimum(position.astype(np.int64), len(_GRID) - 2)
+        position = times * GRID_HZ
+        left = np.minimum(position.astype(np.int64), len(GRID) - 2)
         share = position - left
         fields = {field.name: getattr(self.track, field.name) for field in dataclasses.fields(PoseTrack)}
         sampled = {name: _between(values[left], values[left + 1], share) for name, values in fields.items()}
@@ -173,7 +191,8 @@ def _slerp(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
 def _directions(arms: Sequence[str], legs: Sequence[str]) -> np.ndarray:
     """(8, 3) limb directions of a key pose, from the names for left and right."""
     mirror = np.array([-1, 1, 1])
-    pairs = [np.array(table[name]) for table, names in ((_ARM_POSES, arms), (_LEG_POSES, legs)) for name in names]
+    tables = ((_ARM_POSES | _OOD_ARM_POSES, arms), (_LEG_POSES | _OOD_LEG_POSES, legs))
+    pairs = [np.array(table[name]) for table, names in tables for name in names]
     left_arm, right_arm, left_leg, right_leg = pairs
     right_arm, right_leg = right_arm * mirror, right_leg * mirror
     rows = [left_arm[0], right_arm[0], left_arm[1], right_arm[1], left_leg[0], right_leg[0], left_leg[1], right_leg[1]]
@@ -181,31 +200,33 @@ def _directions(arms: Sequence[str], legs: Sequence[str]) -> np.ndarray:
 
 
 def _still(arms: Sequence[str] = ("down", "down"), legs: Sequence[str] = ("stand", "stand")) -> dict[str, np.ndarray]:
-    count = len(_GRID)
+    count = len(GRID)
     body = {name: np.zeros((count, 3)) for name in ("torso", "head", "pelvis")}
     line = {name: np.zeros(count) for name in ("yaw", "hop", "sway")}
     return body | line | {"directions": np.tile(_directions(arms, legs), (count, 1, 1))}
 
 
-def _stance(rng: np.random.Generator, kind: Kind) -> tuple[str, str]:
+def _stance(rng: np.random.Generator, kind: Kind, split: Split) -> tuple[str, str]:
     if kind == "gesture":
         return _STANCES[0]
+    if split == "test_ood":
+        return _OOD_STANCES[rng.integers(len(_OOD_STANCES))]
     if kind == "complex" and rng.random() < 0.5:
         return _WILD_STANCES[rng.integers(len(_WILD_STANCES))]
     return _STANCES[rng.integers(len(_STANCES))]
 
 
-def _arms(rng: np.random.Generator) -> tuple[str, str]:
-    names = list(_ARM_POSES)
+def _arms(rng: np.random.Generator, split: Split) -> tuple[str, str]:
+    names = list(_OOD_ARM_POSES if split == "test_ood" else _ARM_POSES)
     left = names[rng.integers(len(names))]
     return left, left if rng.random() < 0.45 else names[rng.integers(len(names))]
 
 
-def _key_poses(rng: np.random.Generator, kind: Kind, tempo: float) -> dict[str, np.ndarray]:
+def _key_poses(rng: np.random.Generator, kind: Kind, split: Split, tempo: float) -> dict[str, np.ndarray]:
     """Random key poses on the beat: eased in, held for a quarter of the beat."""
-    beats = _GRID * tempo
+    beats = GRID * tempo
     count, vigor = int(beats[-1]) + 3, 1.7 if kind == "complex" else 1.0
-    keys = np.array([_directions(_arms(rng), _stance(rng, kind)) for _ in range(count)])
+    keys = np.array([_directions(_arms(rng, split), _stance(rng, kind, split)) for _ in range(count)])
     angles = {
         "torso": rng.normal([0.06, 0, 0], [0.16, 0.28, 0.14], (count, 3)) * vigor,
         "head": rng.normal(0, [0.14, 0.32, 0.12], (count, 3)),
@@ -218,18 +239,18 @@ def _key_poses(rng: np.random.Generator, kind: Kind, tempo: float) -> dict[str, 
     return _still() | pose | {"directions": _slerp(keys[index], keys[index + 1], share)}
 
 
-def _dance(rng: np.random.Generator, kind: Kind) -> dict[str, np.ndarray]:
-    tempo, phase = rng.uniform(1.1, 1.9), rng.uniform(0, _TURN)
-    draft = _key_poses(rng, kind, tempo)
-    beats = _GRID * tempo
+def _dance(rng: np.random.Generator, kind: Kind, split: Split) -> dict[str, np.ndarray]:
+    tempo, phase = rng.uniform(1.1, 1.9), rng.uniform(0, FULL_TURN)
+    draft = _key_poses(rng, kind, split, tempo)
+    beats = GRID * tempo
     draft["yaw"] = 0.3 * np.sin(0.5 * np.pi * beats + phase)
     if kind in ("dance_turn", "complex"):
         span, start = rng.uniform(1.5, 3.0), rng.uniform(0.3, 2.5)
-        angle = _TURN * rng.choice([-1, 1]) * rng.choice([0.5, 1])
-        draft["yaw"] = draft["yaw"] + angle * np.clip((_GRID - start) / span, 0, 1)
+        angle = FULL_TURN * rng.choice([-1, 1]) * rng.choice([0.5, 1])
+        draft["yaw"] = draft["yaw"] + angle * np.clip((GRID - start) / span, 0, 1)
     if kind != "gesture":
         draft["hop"] = 0.02 * np.abs(np.sin(np.pi * beats))
-        draft["sway"] = 0.1 * np.sin(0.9 * _GRID + phase)
+        draft["sway"] = 0.1 * np.sin(0.9 * GRID + phase)
     return draft
 
 
@@ -241,7 +262,7 @@ def _swing(angle: np.ndarray, outward: float) -> np.ndarray:
 def _steps(rng: np.random.Generator, stride: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """A draft whose legs walk on the spot, and the phase in radians."""
     draft = _still()
-    phase = _TURN * rng.uniform(0.7, 1.2) * _GRID + rng.uniform(0, _TURN)
+    phase = FULL_TURN * rng.uniform(0.7, 1.2) * GRID + rng.uniform(0, FULL_TURN)
     for side, sign in ((0, 1), (1, -1)):
         hip = sign * stride * np.sin(phase)
         knee = 0.15 + 0.9 * np.clip(sign * np.cos(phase), 0, 1)
@@ -262,15 +283,15 @@ def _walk(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return draft
 
 
-def _turn(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _turn(rng: np.random.Generator, split: Split) -> dict[str, np.ndarray]:
     draft, _ = _steps(rng, 0.25)
-    draft["directions"][:, :4] = _directions(_arms(rng), ("stand", "stand"))[:4]
-    draft["yaw"] = rng.choice([-1, 1]) * _TURN * _GRID / rng.uniform(3.5, 6)
+    draft["directions"][:, :4] = _directions(_arms(rng, split), ("stand", "stand"))[:4]
+    draft["yaw"] = rng.choice([-1, 1]) * FULL_TURN * GRID / rng.uniform(3.5, 6)
     return draft
 
 
 def _wave(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    side, phase = int(rng.integers(2)), _TURN * rng.uniform(0.7, 1.2) * _GRID + rng.uniform(0, _TURN)
+    side, phase = int(rng.integers(2)), FULL_TURN * rng.uniform(0.7, 1.2) * GRID + rng.uniform(0, FULL_TURN)
     other, sign = _RESTING_ARMS[rng.integers(len(_RESTING_ARMS))], 1 - 2 * side
     draft = _still(arms=("wave", other) if side == 0 else (other, "wave"))
     sideways = sign * (0.35 + 0.5 * np.sin(phase))
@@ -281,7 +302,7 @@ def _wave(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def _repeat(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """(f, 8, 3) directions that go to and fro, and the share of `high` in [0, 1]."""
-    share = 0.5 - 0.5 * np.cos(_TURN * rate * _GRID + rng.uniform(0, _TURN))
+    share = 0.5 - 0.5 * np.cos(FULL_TURN * rate * GRID + rng.uniform(0, FULL_TURN))
     return _slerp(low[None], high[None], share), share
 
 
@@ -302,38 +323,46 @@ def _squat(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return draft
 
 
-def _wander(rng: np.random.Generator) -> np.ndarray:
-    """(f,) a slow clipped sine in [0, 1]."""
-    return np.clip(0.5 + 0.9 * np.sin(_TURN * rng.uniform(0.15, 0.6) * _GRID + rng.uniform(0, _TURN)), 0, 1)
+def _nod(rng: np.random.Generator, vigor: float) -> dict[str, np.ndarray]:
+    """Arms at rest, and a head that sways about all axes by up to `vigor` of an ordinary turn."""
+    arms = _RESTING_ARMS[rng.integers(len(_RESTING_ARMS))]
+    draft = _still(arms=(arms, arms if rng.random() < 0.5 else "down"))
+    for axis, reach in enumerate((0.2, 0.45, 0.12)):
+        rate, phase = rng.uniform(0.15, 0.5), rng.uniform(0, FULL_TURN)
+        draft["head"][:, axis] = vigor * reach * np.sin(FULL_TURN * rate * GRID + phase)
+    return draft
 
 
-def _blinks(rng: np.random.Generator) -> np.ndarray:
-    moments = np.arange(rng.uniform(0.2, 1.5), DURATION, rng.uniform(1.2, 2.5))
-    return np.exp(-(((_GRID[:, None] - moments) / 0.12) ** 2)).sum(1).clip(0, 1)
+def _body(rng: np.random.Generator, kind: Kind, split: Split) -> dict[str, np.ndarray]:
+    simple = {"walk": _walk, "wave": _wave, "jack": _jack, "squat": _squat}
+    nodding: dict[Kind, float] = {"talk": 0.5, "grimace": 0.4, "look_around": 1.2}
+    if kind in nodding:
+        return _nod(rng, nodding[kind])
+    if kind == "turn":
+        return _turn(rng, split)
+    return simple[kind](rng) if kind in simple else _dance(rng, kind, split)
 
 
-def _expressions(rng: np.random.Generator) -> np.ndarray:
-    smile, jaw, brow = _wander(rng), _wander(rng) ** 2 * rng.uniform(0.2, 1), _wander(rng)
-    frown, pucker, cheer = _wander(rng) ** 3, _wander(rng) ** 4, rng.random()
-    blink, down = _blinks(rng), (1 - brow) * 0.6 * frown
-    strength = {"eyeBlink": blink, "mouthSmile": smile * cheer, "browOuterUp": 0.8 * brow, "browDown": down}
-    strength |= {"browInnerUp": 0.7 * brow, "jawOpen": jaw, "mouthPucker": pucker * (1 - cheer)}
-    return np.stack([strength[name.removesuffix("Left").removesuffix("Right")] for name in EXPRESSIONS], axis=1)
-
-
-def _body(rng: np.random.Generator, kind: Kind) -> dict[str, np.ndarray]:
-    simple = {"walk": _walk, "turn": _turn, "wave": _wave, "jack": _jack, "squat": _squat}
-    return simple[kind](rng) if kind in simple else _dance(rng, kind)
+def _face(rng: np.random.Generator, kind: Kind, phase: float) -> FaceTrack:
+    made = {"talk": talking, "grimace": grimacing, "look_around": looking_around}
+    return made[kind](rng) if kind in made else by_chance(rng, phase)
 
 
 def make_motion(rng: np.random.Generator, kind: Kind, split: Split, index: int) -> Motion:
     """A motion of the given kind, drawn from the generator."""
-    draft, phase = _body(rng, kind), rng.uniform(0, _TURN)
+    draft, phase = _body(rng, kind, split), rng.uniform(0, FULL_TURN)
     draft["yaw"] = draft["yaw"] + rng.uniform(-0.35, 0.35)
     draft["directions"] = _unit(draft["directions"])
-    gaze = np.stack([0.35 * np.sin(_TURN * 0.3 * _GRID + phase), 0.15 * np.sin(_TURN * 0.23 * _GRID)], -1)
-    curl = np.clip(0.35 + 0.4 * np.sin(_TURN * 0.4 * _GRID + phase), 0, 1)
-    return Motion(split, index, kind, PoseTrack(**draft, curl=curl, gaze=gaze, expression=_expressions(rng)))
+    curl = np.clip(0.35 + 0.4 * np.sin(FULL_TURN * 0.4 * GRID + phase), 0, 1)
+    face = _face(rng, kind, phase)
+    track = PoseTrack(**draft, curl=curl, gaze=face.gaze, expression=face.expression, accent=face.accent)
+    return Motion(split, index, kind, track)
+
+
+def with_face(motion: Motion, face: FaceTrack) -> Motion:
+    """The same body with another face: expressions and gaze are a track of their own."""
+    track = dataclasses.replace(motion.track, gaze=face.gaze, expression=face.expression, accent=face.accent)
+    return dataclasses.replace(motion, track=track)
 
 
 @functools.lru_cache(maxsize=256)
@@ -343,6 +372,6 @@ def motion_at(split: Split, index: int) -> Motion:
     Raises: UserError for an index outside the split."""
     check_index("motion", split, index, NUM_MOTIONS[split])
     rng = random_stream("motion", split, index)
-    kinds = list(KIND_WEIGHTS)
-    kind = kinds[int(rng.choice(len(kinds), p=list(KIND_WEIGHTS.values())))]
+    weights = _OOD_KIND_WEIGHTS if split == "test_ood" else KIND_WEIGHTS
+    kind = list(weights)[int(rng.choice(len(weights), p=list(weights.values())))]
     return make_motion(rng, kind, split, index)

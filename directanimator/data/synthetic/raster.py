@@ -32,10 +32,23 @@ MATERIAL_BODY, MATERIAL_EYE, MATERIAL_TEETH, MATERIAL_TIGHTS, MATERIAL_SKIRT, MA
 ) = range(15)
 LOOK_ROWS = 24
 
-PLAIN, STRIPES_ACROSS, STRIPES_ALONG, CHECK, DOTS, CAMOUFLAGE, BLOCK, ZIP_FRONT = range(8)
-"""Textile patterns."""
+PLAIN, STRIPES_ACROSS, STRIPES_ALONG, CHECK, DOTS, CAMOUFLAGE, BLOCK, ZIP_FRONT, CHEVRON, DIAMONDS = range(10)
+"""Textile patterns; the last two are worn out of distribution only."""
 
 _X, _Y, _Z, _ARM, _LEG, _HEAD, _LIPS, _LID, _MOUTH, _GIRTH, _EAR = range(11)
+(
+    PART_NONE,
+    PART_FACE,  # skin of the head, lips and inside of the mouth with it
+    PART_TOP,
+    PART_BOTTOM,
+    PART_SHOE,
+    PART_HAIR,
+    PART_SKIN,  # below the head
+    PART_EYE_TEETH,
+    PART_ACCESSORY,
+) = range(9)
+"""What a pixel of the part map shows of the person."""
+
 DISPLAY_GAMMA = 1.6
 FAR = 1e9
 
@@ -226,6 +239,10 @@ def _weave_share(kind, x, y, z, girth, frequency):
         return 1.0 if y > 0.36 else 0.0
     if kind == ZIP_FRONT:
         return 1.0 if abs(x) < 0.028 and z > 0 else 0.0
+    if kind == CHEVRON:
+        return 1.0 if (across + 1.2 * abs(along - 0.5)) % 1 < 0.45 else 0.0
+    if kind == DIAMONDS:
+        return 1.0 if abs(along - 0.5) + abs(across - 0.5) < 0.36 else 0.0
     return 0.0
 
 
@@ -330,25 +347,51 @@ def _paint_skin(look, at, hx, hy, hz, color):
 
 @_compiled
 @no_type_check
-def _paint_body(is_tights, look, textiles, at, color):
-    """Write skin, hair, cloth or shoe; returns (highlight, translucency)."""
+def _part_of_body(is_tights, look, at):
+    """Whether the skin mesh or the tights show hair, cloth, shoe or skin at a point."""
     cut, y = look[LOOK_CUT], at[_Y]
     hx, hy, hz = at[_X] - look[LOOK_ORIGIN, 0], y - look[LOOK_ORIGIN, 1], at[_Z] - look[LOOK_ORIGIN, 2]
     if at[_HEAD] > 0.5 and not is_tights and _has_hair(at, look, hx, hy, hz):
-        _paint_strands(look, hx, hy, hz, 30.0, color)
-        return 0.25, 0.0
+        return PART_HAIR
     under_top = at[_HEAD] < 0.5 and at[_ARM] < cut[0] and at[_LEG] <= 0 and cut[2] < y < cut[3]
     if is_tights or under_top:
-        _paint_textile(textiles[1 if is_tights and (at[_LEG] > 0 or y <= cut[2]) else 0], at, color)
+        return PART_BOTTOM if is_tights and (at[_LEG] > 0 or y <= cut[2]) else PART_TOP
+    if at[_LEG] > cut[5] and at[_LEG] > 0.5:
+        return PART_SHOE
+    if at[_HEAD] < 0.5 and at[_ARM] < 0.02 and at[_LEG] < cut[1] and y < cut[2] + 0.002:
+        return PART_BOTTOM
+    return PART_FACE if at[_HEAD] > 0.5 else PART_SKIN
+
+
+@_compiled
+@no_type_check
+def _part(material, look, at):
+    """The part of the person at a surface point."""
+    if material == MATERIAL_BODY or material == MATERIAL_TIGHTS:
+        return _part_of_body(material == MATERIAL_TIGHTS, look, at)
+    if material == MATERIAL_EYE or material == MATERIAL_TEETH:
+        return PART_EYE_TEETH
+    if material == MATERIAL_SKIRT:
+        return PART_BOTTOM
+    return PART_HAIR if material == MATERIAL_HAIR else PART_ACCESSORY
+
+
+@_compiled
+@no_type_check
+def _paint_body(is_tights, look, textiles, at, color):
+    """Write skin, hair, cloth or shoe; returns (highlight, translucency)."""
+    y, part = at[_Y], _part_of_body(is_tights, look, at)
+    hx, hy, hz = at[_X] - look[LOOK_ORIGIN, 0], y - look[LOOK_ORIGIN, 1], at[_Z] - look[LOOK_ORIGIN, 2]
+    if part == PART_HAIR:
+        _paint_strands(look, hx, hy, hz, 30.0, color)
+        return 0.25, 0.0
+    if part == PART_TOP or part == PART_BOTTOM:
+        _paint_textile(textiles[1 if part == PART_BOTTOM else 0], at, color)
         _crease(at, color)
         return 0.0, 0.0
-    if at[_LEG] > cut[5] and at[_LEG] > 0.5:
+    if part == PART_SHOE:
         _blend(color, look[LOOK_SOLE if y < look[LOOK_ORIGIN, 3] else LOOK_SHOE], 1.0)
         return 0.2, 0.0
-    if at[_HEAD] < 0.5 and at[_ARM] < 0.02 and at[_LEG] < cut[1] and y < cut[2] + 0.002:
-        _paint_textile(textiles[1], at, color)
-        _crease(at, color)
-        return 0.0, 0.0
     return _paint_skin(look, at, hx, hy, hz, color), 1.0
 
 
@@ -450,3 +493,62 @@ def resolve(linear, owner, supersample, table, frame, mask):
             frame[row, column, 0] = table[int(min(1.0, max(0.0, red / count)) * steps + 0.5)]
             frame[row, column, 1] = table[int(min(1.0, max(0.0, green / count)) * steps + 0.5)]
             frame[row, column, 2] = table[int(min(1.0, max(0.0, blue / count)) * steps + 0.5)]
+
+
+@_compiled
+@no_type_check
+def _nearest_sample(owner, depth, top, left, supersample):
+    """Row and column of the nearest sample of the person within a pixel, or (-1, -1)."""
+    best, row, column = FAR, -1, -1
+    for y in range(top, top + supersample):
+        for x in range(left, left + supersample):
+            if owner[y, x] >= 0 and depth[y, x] < best:
+                best, row, column = depth[y, x], y, x
+    return row, column
+
+
+@_compiled
+@no_type_check
+def sample_surface(
+    owner,
+    depth,
+    bary_u,
+    bary_v,
+    triangles,
+    materials,
+    surface,
+    normals,
+    look,
+    supersample,
+    parts,
+    nearest,
+    normal,
+    canonical,
+    triangle,
+    bary,
+    place,
+):
+    """Write what the nearest sample of the person within each pixel shows; other pixels keep what they hold."""
+    at, direction = np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
+    for row in range(parts.shape[0]):
+        for column in range(parts.shape[1]):
+            y, x = _nearest_sample(owner, depth, row * supersample, column * supersample, supersample)
+            if y < 0:
+                continue
+            k = owner[y, x]
+            a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+            u, v = bary_u[y, x], bary_v[y, x]
+            w = np.float32(1) - u - v
+            for q in range(surface.shape[1]):
+                at[q] = u * surface[a, q] + v * surface[b, q] + w * surface[c, q]
+            for q in range(3):
+                direction[q] = u * normals[a, q] + v * normals[b, q] + w * normals[c, q]
+            length = math.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2) + 1e-9
+            parts[row, column] = _part(materials[k], look, at)
+            nearest[row, column] = depth[y, x]
+            triangle[row, column] = k
+            bary[row, column, 0], bary[row, column, 1] = u, v
+            place[row, column, 0], place[row, column, 1] = (x + 0.5) / supersample, (y + 0.5) / supersample
+            for q in range(3):
+                normal[row, column, q] = direction[q] / length
+                canonical[row, column, q] = at[q]

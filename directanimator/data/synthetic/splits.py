@@ -9,14 +9,14 @@ from directanimator.errors import UserError, did_you_mean
 SYNTH_VERSION = 1
 """Part of every seed: bump it when the same index must mean another picture."""
 
-Split = Literal["train", "val", "test"]
-Domain = Literal["identity", "motion", "scene", "pair"]
+Split = Literal["train", "val", "test", "test_ood"]
+Domain = Literal["identity", "motion", "scene", "pair", "occluder", "candidate", "face", "detector", "degradation"]
 
-NUM_IDENTITIES: dict[Split, int] = {"train": 512, "val": 32, "test": 64}
-NUM_MOTIONS: dict[Split, int] = {"train": 2**31, "val": 64, "test": 96}
+NUM_IDENTITIES: dict[Split, int] = {"train": 512, "val": 32, "test": 64, "test_ood": 32}
+NUM_MOTIONS: dict[Split, int] = {"train": 2**31, "val": 64, "test": 96, "test_ood": 64}
 
-_SPLIT_CODES: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
-_DOMAIN_CODES: dict[Domain, int] = {"identity": 0, "motion": 1, "scene": 2, "pair": 3}
+_SPLIT_CODES: dict[Split, int] = {"train": 0, "val": 1, "test": 2, "test_ood": 3}
+_DOMAIN_CODES: dict[Domain, int] = {domain: code for code, domain in enumerate(get_args(Domain))}
 
 
 def random_stream(domain: Domain, split: Split, index: int) -> np.random.Generator:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,13 +25,15 @@ from directanimator.data.synthetic import (
 )
 from directanimator.data.synthetic import asset as asset_module
 from directanimator.data.synthetic.asset import load_asset
+from directanimator.data.synthetic.face import EXPRESSIONS
 from directanimator.data.synthetic.kinematics import euler, pose_skeleton, rotation_between
-from directanimator.data.synthetic.motion import DURATION, EXPRESSIONS, LIMBS
+from directanimator.data.synthetic.motion import LIMBS
 from directanimator.data.synthetic.splits import Domain, random_stream
+from directanimator.data.synthetic.timeline import DURATION
 from directanimator.errors import UserError
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-DOMAINS: tuple[Domain, ...] = ("identity", "motion", "scene", "pair")
+SPLITS: tuple[Split, ...] = get_args(Split)
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
 BONES = (
     ("upperarm_l", "lowerarm_l"),
     ("upperarm_r", "lowerarm_r"),
@@ -280,5 +283,5 @@ def test_a_window_without_room_for_a_reference_is_refused() -> None:
 
 def test_a_damaged_asset_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asset_module, "ASSET_SHA256", "0" * 64)
-    with pytest.raises(RuntimeError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         load_asset.__wrapped__()

@@ -1,0 +1,165 @@
+"""Points of a person in the field's orders, and whether the camera sees them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+
+from directanimator.data.synthetic.asset import load_asset
+from directanimator.data.synthetic.identity import Identity
+
+COCO_17 = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+"""Left and right are the person's own."""
+OPENPOSE_18 = (
+    "nose",
+    "neck",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+)
+NUM_LANDMARKS = 68
+_MIRRORED_LANDMARKS = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)
+MIRRORED_LANDMARKS = np.array(_MIRRORED_LANDMARKS)
+"""For each of the 68 landmarks, the one on the other side of the face."""
+
+_BONES = {"shoulder": "upperarm", "elbow": "lowerarm", "wrist": "hand", "hip": "thigh", "knee": "calf", "ankle": "foot"}
+_NOSE = 30
+_EYES = {"right_eye": slice(36, 42), "left_eye": slice(42, 48)}
+SURFACE_TOLERANCE = 0.03
+"""Meters by which something may lie in front of a seen point of the surface."""
+_FLESH = 0.18
+"""Meters between a seen joint and the skin in front of it, at most."""
+_MIN_WEIGHT = 0.25
+"""Share that the bones of a seen joint have in the skin in front of it, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """Points of f frames, in one of the orders of this module."""
+
+    xy: Float32[np.ndarray, "f k 2"]
+    """Pixels, pixel 0 spans 0..1; also of hidden points and of those outside the frame."""
+    position: Float32[np.ndarray, "f k 3"]
+    """Meters: x to the camera's right, y up, z towards the camera, origin on the floor."""
+    visible: Bool[np.ndarray, "f k"]
+    """False where the point is hidden by the person, by an occluder, or lies outside the frame."""
+
+
+def other_side(names: tuple[str, ...]) -> Int32[np.ndarray, " k"]:
+    """For each name, the row of the same point on the other side of the body."""
+    swap = {"left": "right", "right": "left"}
+    sides = [name.partition("_") for name in names]
+    return np.array([names.index(swap.get(side, side) + sign + part) for side, sign, part in sides], np.int32)
+
+
+def joint_behind(name: str) -> int:
+    """The rig's joint at a point of the body: `left_elbow` and the like, or `neck`."""
+    side, _, part = name.partition("_")
+    return load_asset().joint("neck_01" if name == "neck" else f"{_BONES[part]}_{side[0]}")
+
+
+def landmark_positions(identity: Identity, vertices: Float32[np.ndarray, "v 3"]) -> Float32[np.ndarray, "68 3"]:
+    """The face landmarks among posed vertices."""
+    return vertices[identity.landmarks]
+
+
+def named_positions(
+    names: tuple[str, ...],
+    identity: Identity,
+    vertices: Float32[np.ndarray, "v 3"],
+    joints: Float32[np.ndarray, "j 3"],
+) -> Float32[np.ndarray, "k 3"]:
+    """Nose, eyes and ears on the surface of the posed vertices; all else at the joints, the neck between shoulders."""
+    landmarks = landmark_positions(identity, vertices)
+    places = {"nose": landmarks[_NOSE]} | {name: landmarks[rows].mean(0) for name, rows in _EYES.items()}
+    places |= {name: vertices[row] for name, row in zip(("left_ear", "right_ear"), identity.ears, strict=True)}
+    shoulders = [joints[joint_behind(f"{side}_shoulder")] for side in ("left", "right")]
+    places["neck"] = np.mean(shoulders, axis=0)
+    return np.array([places[name] if name in places else joints[joint_behind(name)] for name in names], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the camera saw of one frame, sample by sample: the depth in meters, and the person's triangle or -1."""
+
+    depth: Float32[np.ndarray, "p p"]
+    owner: Int32[np.ndarray, "p p"]
+
+    def _samples(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whether each point lies in the frame, and the row and column of its sample."""
+        columns, rows = np.floor(screen[:, 0]), np.floor(screen[:, 1])
+        height, width = self.depth.shape
+        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        return inside, np.where(inside, rows, 0).astype(np.int64), np.where(inside, columns, 0).astype(np.int64)
+
+    def surface_seen(self, screen: Float32[np.ndarray, "k 3"]) -> Bool[np.ndarray, " k"]:
+        """Whether points of the surface, given as sample x, sample y and depth, are in the frame and not covered."""
+        inside, rows, columns = self._samples(screen)
+        return np.asarray(inside & (self.depth[rows, columns] > screen[:, 2] - SURFACE_TOLERANCE))
+
+    def joint_seen(self, identity: Identity, joint: int, screen: Float32[np.ndarray, " 3"]) -> bool:
+        """Whether the skin around a joint is what the camera sees there."""
+        (inside,), (row,), (column,) = self._samples(screen[None])
+        depth, triangle = self.depth[row, column], self.owner[row, column]
+        if not inside or triangle < 0:
+            return bool(inside and depth > screen[2])
+        corners = identity.triangles[triangle]
+        bones = (joint, load_asset().joint_parents[joint])
+        share = np.where(np.isin(identity.skin_joints[corners], bones), identity.skin_weights[corners], 0).sum(1).mean()
+        return bool(share > _MIN_WEIGHT and abs(depth - screen[2]) < _FLESH)
+
+
+def named_visible(
+    names: tuple[str, ...],
+    identity: Identity,
+    sight: Sight,
+    screen: Float32[np.ndarray, "k 3"],
+    landmarks_seen: Bool[np.ndarray, "68"],
+) -> Bool[np.ndarray, " k"]:
+    """Which points the camera sees: joints by the skin around them, ears by themselves, nose and eyes by landmarks."""
+    seen = {"nose": bool(landmarks_seen[_NOSE])}
+    seen |= {name: bool(landmarks_seen[rows].mean() >= 0.5) for name, rows in _EYES.items()}
+    for name, point in zip(names, screen, strict=True):
+        if name.endswith("_ear"):
+            seen[name] = bool(sight.surface_seen(point[None])[0])
+        elif name not in seen:
+            seen[name] = sight.joint_seen(identity, joint_behind(name), point)
+    return np.array([seen[name] for name in names])
