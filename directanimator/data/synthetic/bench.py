@@ -65,7 +65,8 @@ def report(workers: int, seconds: float) -> Iterator[str]:
     yield f"{'size':>5} {'view':>5} {'ground truth':28} {'wall':>7} {'processor':>10}"
     all_layers: tuple[Layer, ...] = ("depth", "correspondence")
     for size in SIZES:
-        for view, layers in (("full", None), ("full", all_layers), ("half", None)):
+        points: tuple[Layer, ...] = ()
+        for view, layers in (("full", points), ("full", all_layers), ("half", points)):
             wall, processor = frames_per_second(workers, seconds, size, view, layers)  # type: ignore[arg-type]
-            told = "mask, boxes, joints" if layers is None else "and points, depth, places"
+            told = "and depth, correspondence" if layers else "mask, boxes, points"
             yield f"{size:5} {view:>5} {told:28} {wall:7.0f} {processor:10.0f}"

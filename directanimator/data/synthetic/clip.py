@@ -237,5 +237,5 @@ def render_clip(
             seen = (buffers.depth, buffers.owner, buffers.bary, covered)
             facts.append(expose(Exposure(identity, camera, supersample, *body, *seen), layers))
     joints[..., :2] /= supersample
-    truth = None if layers is None else gather(identity, motion, pose, facts, layers)
+    truth = None if layers is None else gather(identity, motion, pose, facts, layers, supersample)
     return RenderedClip(frames, mask, face_box, background, joints, truth)

@@ -12,13 +12,12 @@ from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.camera import Camera
 from directanimator.data.synthetic.identity import Identity
 from directanimator.data.synthetic.keypoints import (
-    COCO_17,
-    OPENPOSE_18,
+    COCO_ROWS,
     Keypoints,
     Sight,
     landmark_positions,
-    named_positions,
-    named_visible,
+    openpose_positions,
+    openpose_visible,
 )
 from directanimator.data.synthetic.motion import Motion, PoseTrack
 from directanimator.errors import UserError, did_you_mean
@@ -47,7 +46,9 @@ class Correspondence:
     place: Float32[np.ndarray, "f s s 2"]
     """x, y in pixels of that sample."""
     vertices: Float32[np.ndarray, "f v 3"]
-    """Pixel x, pixel y and depth of every vertex of the identity."""
+    """Sample x, sample y and depth of every vertex of the identity."""
+    supersample: int
+    """Samples along the side of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +121,11 @@ class Exposure:
         return Sight(self.depth, self.owner)
 
 
-def _keypoints(
-    names: tuple[str, ...], exposure: Exposure, landmarks_seen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _openpose(exposure: Exposure, landmarks_seen: np.ndarray) -> _Points:
     identity = exposure.identity
-    position = named_positions(names, identity, exposure.vertices, exposure.joints)
+    position = openpose_positions(identity, exposure.vertices, exposure.joints)
     screen = exposure.camera.project(position)
-    visible = named_visible(names, identity, exposure.sight, screen, landmarks_seen)
+    visible = openpose_visible(identity, exposure.sight, screen, landmarks_seen)
     return screen[:, :2] / exposure.supersample, position, visible
 
 
@@ -177,11 +176,7 @@ def _layers(exposure: Exposure) -> dict[str, np.ndarray]:
         place,
     )
     found: dict[str, np.ndarray] = {"parts": parts, "depth": depth, "normals": normals, "canonical": canonical}
-    return found | {"triangle": triangle, "bary": bary, "place": place, "vertices": _in_pixels(exposure)}
-
-
-def _in_pixels(exposure: Exposure) -> np.ndarray:
-    return exposure.screen / np.array([exposure.supersample, exposure.supersample, 1], np.float32)
+    return found | {"triangle": triangle, "bary": bary, "place": place, "vertices": exposure.screen.copy()}
 
 
 def _turns(exposure: Exposure) -> tuple[float, float]:
@@ -196,8 +191,7 @@ def expose(exposure: Exposure, layers: Collection[Layer]) -> dict[str, np.ndarra
     chest, head = _turns(exposure)
     found = {"joints": exposure.joints, "facing": np.float32(np.cos(chest)), "head_yaw": np.float32(head)}
     landmarks = _landmarks(exposure)
-    points = {"coco": _keypoints(COCO_17, exposure, landmarks[2])}
-    points |= {"openpose": _keypoints(OPENPOSE_18, exposure, landmarks[2]), "landmarks": landmarks}
+    points = {"openpose": _openpose(exposure, landmarks[2]), "landmarks": landmarks}
     for name, fields in points.items():
         found |= dict(zip((f"{name}_xy", f"{name}_position", f"{name}_visible"), fields, strict=True))
     found["box"] = _person_box(exposure.owner, exposure.supersample)
@@ -211,14 +205,16 @@ def gather(
     pose: PoseTrack,
     frames: Sequence[dict[str, np.ndarray]],
     layers: Collection[Layer],
+    supersample: int,
 ) -> GroundTruth:
     """The ground truth of a clip, from that of its frames."""
     found = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
-    coco, openpose, landmarks = (
+    openpose, landmarks = (
         Keypoints(found[f"{name}_xy"], found[f"{name}_position"], found[f"{name}_visible"])
-        for name in ("coco", "openpose", "landmarks")
+        for name in ("openpose", "landmarks")
     )
-    places = [found[name] for name in ("canonical", "triangle", "bary", "place", "vertices")] if layers else []
+    coco = Keypoints(*(values[:, COCO_ROWS] for values in (openpose.xy, openpose.position, openpose.visible)))
+    places = {name: found[name] for name in ("canonical", "triangle", "bary", "place", "vertices") if name in found}
     return GroundTruth(
         identity=identity,
         motion=motion,
@@ -236,7 +232,7 @@ def gather(
         parts=found["parts"] if "parts" in layers else None,
         depth=found["depth"] if "depth" in layers else None,
         normals=found["normals"] if "normals" in layers else None,
-        correspondence=Correspondence(*places) if "correspondence" in layers else None,
+        correspondence=Correspondence(**places, supersample=supersample) if "correspondence" in layers else None,
     )
 
 
@@ -268,6 +264,7 @@ def optical_flow(
     corners = target.vertices[end_frame][end.identity.triangles[match[known]]]
     u, v = source.bary[start_frame][known].T
     place = np.einsum("nc,nck->nk", np.stack([u, v, 1 - u - v], 1), corners)
+    place[:, :2] /= target.supersample
     flow, seen = np.full((*triangle.shape, 2), np.nan, np.float32), np.zeros(triangle.shape, bool)
     flow[known] = place[:, :2] - source.place[start_frame][known]
     seen[known] = _is_there(place, end.depth[end_frame])

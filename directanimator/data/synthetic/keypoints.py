@@ -1,9 +1,10 @@
 """Points of a person in the field's orders, and whether the camera sees them."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.identity import Identity
@@ -62,7 +63,12 @@ MIRRORED_LANDMARKS = np.array(_MIRRORED_LANDMARKS)
 
 _BONES = {"shoulder": "upperarm", "elbow": "lowerarm", "wrist": "hand", "hip": "thigh", "knee": "calf", "ankle": "foot"}
 _NOSE = 30
-_EYES = {"right_eye": slice(36, 42), "left_eye": slice(42, 48)}
+_EYES = {OPENPOSE_18.index("right_eye"): slice(36, 42), OPENPOSE_18.index("left_eye"): slice(42, 48)}
+_EARS = [OPENPOSE_18.index("left_ear"), OPENPOSE_18.index("right_ear")]
+_NECK = OPENPOSE_18.index("neck")
+_SHOULDERS = [OPENPOSE_18.index("left_shoulder"), OPENPOSE_18.index("right_shoulder")]
+COCO_ROWS = np.array([OPENPOSE_18.index(name) for name in COCO_17])
+"""Row among OPENPOSE_18 of each point of COCO_17."""
 SURFACE_TOLERANCE = 0.03
 """Meters by which something may lie in front of a seen point of the surface."""
 _FLESH = 0.18
@@ -96,24 +102,32 @@ def joint_behind(name: str) -> int:
     return load_asset().joint("neck_01" if name == "neck" else f"{_BONES[part]}_{side[0]}")
 
 
+@functools.cache
+def _body_rows() -> tuple[np.ndarray, np.ndarray]:
+    """Rows among OPENPOSE_18 of the points that are joints, and those joints."""
+    rows = [row for row, name in enumerate(OPENPOSE_18) if name == "neck" or name.partition("_")[2] in _BONES]
+    return np.array(rows), np.array([joint_behind(OPENPOSE_18[row]) for row in rows])
+
+
 def landmark_positions(identity: Identity, vertices: Float32[np.ndarray, "v 3"]) -> Float32[np.ndarray, "68 3"]:
     """The face landmarks among posed vertices."""
     return vertices[identity.landmarks]
 
 
-def named_positions(
-    names: tuple[str, ...],
-    identity: Identity,
-    vertices: Float32[np.ndarray, "v 3"],
-    joints: Float32[np.ndarray, "j 3"],
-) -> Float32[np.ndarray, "k 3"]:
-    """Nose, eyes and ears on the surface of the posed vertices; all else at the joints, the neck between shoulders."""
-    landmarks = landmark_positions(identity, vertices)
-    places = {"nose": landmarks[_NOSE]} | {name: landmarks[rows].mean(0) for name, rows in _EYES.items()}
-    places |= {name: vertices[row] for name, row in zip(("left_ear", "right_ear"), identity.ears, strict=True)}
-    shoulders = [joints[joint_behind(f"{side}_shoulder")] for side in ("left", "right")]
-    places["neck"] = np.mean(shoulders, axis=0)
-    return np.array([places[name] if name in places else joints[joint_behind(name)] for name in names], np.float32)
+def openpose_positions(
+    identity: Identity, vertices: Float32[np.ndarray, "v 3"], joints: Float32[np.ndarray, "j 3"]
+) -> Float32[np.ndarray, "18 3"]:
+    """OPENPOSE_18: nose, eyes and ears on the surface of the posed vertices; all else at the joints, the neck between
+    the shoulders."""
+    landmarks, (rows, behind) = landmark_positions(identity, vertices), _body_rows()
+    places = np.empty((len(OPENPOSE_18), 3), np.float32)
+    places[rows] = joints[behind]
+    places[_NECK] = places[_SHOULDERS].mean(0)
+    places[0] = landmarks[_NOSE]
+    for row, lids in _EYES.items():
+        places[row] = landmarks[lids].mean(0)
+    places[_EARS] = vertices[identity.ears]
+    return places
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,31 +149,29 @@ class Sight:
         inside, rows, columns = self._samples(screen)
         return np.asarray(inside & (self.depth[rows, columns] > screen[:, 2] - SURFACE_TOLERANCE))
 
-    def joint_seen(self, identity: Identity, joint: int, screen: Float32[np.ndarray, " 3"]) -> bool:
-        """Whether the skin around a joint is what the camera sees there."""
-        (inside,), (row,), (column,) = self._samples(screen[None])
-        depth, triangle = self.depth[row, column], self.owner[row, column]
-        if not inside or triangle < 0:
-            return bool(inside and depth > screen[2])
-        corners = identity.triangles[triangle]
-        bones = (joint, load_asset().joint_parents[joint])
-        share = np.where(np.isin(identity.skin_joints[corners], bones), identity.skin_weights[corners], 0).sum(1).mean()
-        return bool(share > _MIN_WEIGHT and abs(depth - screen[2]) < _FLESH)
+    def joints_seen(
+        self, identity: Identity, joints: Int64[np.ndarray, " k"], screen: Float32[np.ndarray, "k 3"]
+    ) -> Bool[np.ndarray, " k"]:
+        """Whether the skin around each joint is what the camera sees there."""
+        inside, rows, columns = self._samples(screen)
+        depth, triangle = self.depth[rows, columns], self.owner[rows, columns]
+        corners = identity.triangles[np.maximum(triangle, 0)]
+        bones, parents = joints[:, None, None], load_asset().joint_parents[joints][:, None, None]
+        chosen = (identity.skin_joints[corners] == bones) | (identity.skin_joints[corners] == parents)
+        share = np.where(chosen, identity.skin_weights[corners], 0).sum(2).mean(1)
+        own = (share > _MIN_WEIGHT) & (np.abs(depth - screen[:, 2]) < _FLESH)
+        return np.asarray(inside & np.where(triangle >= 0, own, depth > screen[:, 2]))
 
 
-def named_visible(
-    names: tuple[str, ...],
-    identity: Identity,
-    sight: Sight,
-    screen: Float32[np.ndarray, "k 3"],
-    landmarks_seen: Bool[np.ndarray, "68"],
-) -> Bool[np.ndarray, " k"]:
-    """Which points the camera sees: joints by the skin around them, ears by themselves, nose and eyes by landmarks."""
-    seen = {"nose": bool(landmarks_seen[_NOSE])}
-    seen |= {name: bool(landmarks_seen[rows].mean() >= 0.5) for name, rows in _EYES.items()}
-    for name, point in zip(names, screen, strict=True):
-        if name.endswith("_ear"):
-            seen[name] = bool(sight.surface_seen(point[None])[0])
-        elif name not in seen:
-            seen[name] = sight.joint_seen(identity, joint_behind(name), point)
-    return np.array([seen[name] for name in names])
+def openpose_visible(
+    identity: Identity, sight: Sight, screen: Float32[np.ndarray, "18 3"], landmarks_seen: Bool[np.ndarray, "68"]
+) -> Bool[np.ndarray, "18"]:
+    """Which of OPENPOSE_18 the camera sees: joints by the skin around them, ears by themselves, nose and eyes by
+    landmarks."""
+    rows, joints = _body_rows()
+    seen = sight.surface_seen(screen)
+    seen[rows] = sight.joints_seen(identity, joints, screen[rows])
+    seen[0] = landmarks_seen[_NOSE]
+    for row, lids in _EYES.items():
+        seen[row] = landmarks_seen[lids].mean() >= 0.5
+    return seen
