@@ -96,15 +96,16 @@ def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
 
 def held_out_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
     """The first test clips as they would be trained on, for the held-out loss; made on the first call."""
-    directory = pool_directory(spec, "test")
-    make = functools.partial(_prepared, split="test", spec=spec.data, cues=spec.cues)
-    build_pool(directory, min(HELD_OUT_CLIPS, spec.data.num_test_clips), make, "preparing held-out clips")
-    return open_pool(directory)
+    return _pool(spec, "test", min(HELD_OUT_CLIPS, spec.data.num_test_clips), "preparing held-out clips")
 
 
 def train_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
     """The training pool, made on the first call."""
-    directory = pool_directory(spec, "train")
-    make = functools.partial(_prepared, split="train", spec=spec.data, cues=spec.cues, model=spec.model)
-    build_pool(directory, spec.data.num_train_clips, make, "preparing training clips")
+    return _pool(spec, "train", spec.data.num_train_clips, "preparing training clips")
+
+
+def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[str, np.ndarray]:
+    directory = pool_directory(spec, split)
+    make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
+    build_pool(directory, count, make, label)
     return open_pool(directory)
