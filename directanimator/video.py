@@ -143,9 +143,9 @@ def write_frames(
         with (
             _replacing(path) as partial,
             av.open(str(partial), "w", options={"movflags": "faststart"}) as container,
-            _sound_track(container, sound) as write_sound_until,
+            _picture_and_sound(container, _rational(fps), sound) as (stream, write_sound_until),
         ):
-            _encode(container, itertools.chain([first], pictures), _rational(fps), write_sound_until)
+            _encode(container, stream, itertools.chain([first], pictures), _rational(fps), write_sound_until)
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
 
@@ -315,17 +315,13 @@ def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
 
 def _encode(
     container: "OutputContainer",
+    stream: "VideoStream",
     frames: Iterator[UInt8[np.ndarray, "h w 3"]],
     rate: Fraction,
     write_sound_until: Callable[[Fraction], None],
 ) -> None:
     import av
-    from av.video.reformatter import ColorRange, Colorspace
 
-    stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
-    stream.pix_fmt = "yuv420p"
-    stream.codec_context.colorspace = Colorspace.ITU601
-    stream.codec_context.color_range = ColorRange.MPEG
     for number, frame in enumerate(frames):
         pixels = np.ascontiguousarray(_even(frame))
         if number == 0:
@@ -333,6 +329,21 @@ def _encode(
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         write_sound_until((number + 1) / rate)
     container.mux(stream.encode(None))
+
+
+@contextmanager
+def _picture_and_sound(
+    container: "OutputContainer", rate: Fraction, sound: Path | None
+) -> "Iterator[tuple[VideoStream, Callable[[Fraction], None]]]":
+    """The picture's stream, which comes first in the file, and what writes the sound beside it."""
+    from av.video.reformatter import ColorRange, Colorspace
+
+    stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF})
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.colorspace = Colorspace.ITU601
+    stream.codec_context.color_range = ColorRange.MPEG
+    with _sound_track(container, sound) as write_sound_until:
+        yield stream, write_sound_until
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def step_pair() -> Pair:
         def once() -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 loss = call().float().square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 

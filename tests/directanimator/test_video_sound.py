@@ -73,6 +73,13 @@ def test_sound_of_any_format_is_carried_over_in_its_place(tmp_path: Path, name: 
     assert pitch == pytest.approx(440, abs=5)
 
 
+def test_the_picture_is_the_first_stream(tmp_path: Path) -> None:
+    write_with_tone(tmp_path / "in.mp4", 10, "aac")
+    write_frames(tmp_path / "out.mp4", frames_of(10), FPS, sound=tmp_path / "in.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
 def test_sound_ends_with_the_picture(tmp_path: Path) -> None:
     write_with_tone(tmp_path / "in.mp4", 40, "aac")
     write_frames(tmp_path / "out.mp4", frames_of(10), FPS, sound=tmp_path / "in.mp4")

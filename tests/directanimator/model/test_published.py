@@ -81,6 +81,25 @@ def test_a_published_transformer_says_what_diffusers_own_pipeline_makes_it_say(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@given(st.integers(1, 13), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=15)
+def test_positions_are_the_pipelines_own_on_any_grid(
+    directories: dict[str, Path], version: str, frames: int, rows: int, columns: int
+) -> None:
+    frames *= 2 if version == "1.5" else 1
+    model = build_transformer(spec_of(directories[version], version))
+    config = json.loads((directories[version] / "transformer/config.json").read_text())
+    theirs = CogVideoXTransformer3DModel.from_config(config)
+    vae = make_codec(spec_of(directories[version], version)).vae
+    pipeline = CogVideoXImageToVideoPipeline(None, None, vae, theirs, None)
+    expected = pipeline._prepare_rotary_positional_embeddings(16 * rows, 16 * columns, frames, torch.device("cpu"))
+    ours = model.rotary(frames, 2 * rows, 2 * columns, torch.device("cpu"))
+    assert ours is not None
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @given(seed=seeds)
 def test_every_parameter_of_a_loaded_base_is_the_checkpoints_or_a_cues_own_start(
     directories: dict[str, Path], version: str, seed: int

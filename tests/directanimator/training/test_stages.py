@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -185,12 +185,13 @@ def test_items_and_timesteps_are_all_drawn() -> None:
 
 
 @given(st.floats(1, 10))
+@settings(max_examples=10)
 def test_a_noise_bias_draws_the_noisier_timesteps_more_often(bias: float) -> None:
     """The mean of T u ** (1 / bias) is T bias / (1 + bias)."""
-    optim = OPTIM.model_copy(update={"global_batch_size": 1000})
+    optim = OPTIM.model_copy(update={"global_batch_size": 400})
     timestep = source(optim=optim, denoising=DenoisingSpec(noise_bias=bias)).batch_at(0).timestep
     assert 0 <= timestep.min() <= timestep.max() <= 999
-    assert float(timestep.float().mean()) == pytest.approx(1000 * bias / (1 + bias) - 0.5, abs=35)
+    assert float(timestep.float().mean()) == pytest.approx(1000 * bias / (1 + bias) - 0.5, abs=60)
 
 
 @given(steps, st.floats(1, 20))
