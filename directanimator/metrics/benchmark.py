@@ -88,6 +88,11 @@ class Response:
         return float(np.nanmax(np.abs(np.array(self.values) - self.values[0]), initial=0.0))
 
 
+def is_blind(kinds: Mapping[str, Response], kind: str) -> bool:
+    """Whether a metric hardly moves under one kind of degradation, compared with the kind that moves it most."""
+    return kinds[kind].move < BLIND * max(response.move for response in kinds.values())
+
+
 def rank_correlation(first: Real[np.ndarray, " n"], second: Real[np.ndarray, " n"]) -> float:
     """Spearman's rank correlation, in [-1, 1], ties sharing their mean rank; 0 if all of one are equal."""
     a, b = _ranks(first.astype(np.float64)), _ranks(second.astype(np.float64))
@@ -167,7 +172,9 @@ def _clip_value(metric: ClipMetric, evidence: ClipEvidence, networks: Networks) 
 def ordering_report(found: Mapping[str, Mapping[str, Response]], num_clips: int) -> str:
     """The table of rank correlations, the claims that failed, and the values behind them, as Markdown."""
     claims = [(metric, kind) for metric in METRICS for kind in sorted(metric.sees) if metric.name in found]
-    failed = [(m, k) for m, k in claims if not found[m.name][k].correlation >= MONOTONE]
+    failed = [
+        (m, k) for m, k in claims if is_blind(found[m.name], k) or not found[m.name][k].correlation >= MONOTONE
+    ]
     lines = [
         "# Which metric sees what",
         "",
@@ -194,11 +201,9 @@ def ordering_report(found: Mapping[str, Mapping[str, Response]], num_clips: int)
 
 
 def _ordering_row(metric: ClipMetric | SetMetric, kinds: Mapping[str, Response]) -> list[str]:
-    largest = max(response.move for response in kinds.values())
     cells = []
     for kind, response in kinds.items():
-        blind = response.move < BLIND * largest
-        cell = "*blind*" if blind else f"{response.correlation:+.2f}"
+        cell = "*blind*" if is_blind(kinds, kind) else f"{response.correlation:+.2f}"
         cell += "" if response.is_whole else " *(part)*"
         cells.append(f"**{cell}**" if kind in metric.sees else cell)
     return [f"`{metric.name}`", *cells]

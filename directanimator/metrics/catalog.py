@@ -206,7 +206,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
     ),
     SetMetric(
         "fvd", "Frechet distance of I3D logits", "lower", features=("i3d",), decimals=1, array="i3d.logits",
-        parameters="covariance=n-1 features=logits", sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+        parameters="covariance=n-1 features=logits", sees=_LOOKS | {"frame_shuffle"},
     ),
     SetMetric(
         "kvd_i3d", "unbiased kernel distance of I3D logits", "lower", features=("i3d",), array="i3d.logits",
@@ -216,7 +216,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
     SetMetric(
         "fid_vid_i3d", "Frechet distance of I3D's pooled features; DisCo's FID-VID has another network", "lower",
         features=("i3d",), array="i3d.pooled", parameters="covariance=n-1 features=pooled",
-        sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+        sees=_LOOKS | {"frame_shuffle"},
     ),
     SetMetric(
         "fid_mobilenetv2", "Frechet distance over all frames; not comparable with published FID", "lower",
@@ -226,7 +226,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
     SetMetric(
         "kid_mobilenetv2", "unbiased kernel distance over all frames; not comparable with published KID", "lower",
         features=("mobilenet_v2",), array="mobilenet_v2.pooled", parameters="kernel=(x.y/d+1)^3",
-        compute=kernel_distance, biased=False, sees=_LOOKS | {"identity_swap"}, decimals=4,
+        compute=kernel_distance, biased=False, sees=_LOOKS, decimals=4,
     ),
 )  # fmt: skip
 

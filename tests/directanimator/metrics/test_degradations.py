@@ -97,6 +97,11 @@ def test_the_ordering_report_counts_broken_claims_and_says_who_is_blind():
     claims = {(metric.name, kind): worse[metric.better] for metric in METRICS for kind in metric.sees}
     report = ordering_report(responses(claims), 4)
     assert f"{len(claims)} of {len(claims)} claims hold" in report
+    faint = claims | {("psnr", "noise"): tuple(100 - value / 100 for value in rising),
+                      ("psnr", "blur"): tuple(100 - value for value in rising)}  # fmt: skip
+    report = ordering_report(responses(faint), 4)
+    assert f"{len(claims) - 1} of {len(claims)} claims hold" in report
+    assert "Does not hold: `psnr` on noise" in report
     broken = claims | {("psnr", "noise"): rising, ("l1", "blur"): (0.0, 1.0, float("nan"), 3.0, 4.0, float("nan"))}
     report = ordering_report(responses(broken), 4)
     assert f"{len(claims) - 1} of {len(claims)} claims hold" in report
