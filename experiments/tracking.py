@@ -358,8 +358,8 @@ class _Mirror:
         file = self._run.evaluation_file
         if not file.exists():
             return
-        leaves = flattened(json.loads(file.read_bytes()), "evaluation/")
-        numbers = {k: v for k, v in leaves.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        means = flattened(json.loads(file.read_bytes()).get("summary", {}))
+        numbers = {path.replace(".", "/"): value for path, value in means.items() if isinstance(value, int | float)}
         when, step = _milliseconds(file.stat().st_mtime), self._last_step()
         points = [Metric(_legal(k), float(v), when, step, model_id=self._state.model_id) for k, v in numbers.items()]
         self._push_points(client, points)

@@ -122,12 +122,12 @@ def test_people_find_the_copy_by_its_title_or_else_its_name(tags, name, tmp_path
 def test_the_copy_holds_the_model_and_links_its_evaluation(run, uri, tmp_path):
     fill(run, range(3))
     write_model(run)
-    run.evaluation_file.write_text('{"same_id": {"psnr": 21.5, "protocol": "p1"}}')
+    run.evaluation_file.write_text('{"seed": 3, "summary": {"self": {"psnr": 21.5, "psnr_face": null}}}')
     sync(run.path, uri)
     client = MlflowClient(tracking_uri=uri)
     model = client.get_logged_model(run.record().mirrors[uri].model_id)
     assert model.status == "READY"
-    assert [(m.key, m.value, m.step) for m in model.metrics] == [("evaluation/same_id.psnr", 21.5, 2)]
+    assert [(m.key, m.value, m.step) for m in model.metrics] == [("self/psnr", 21.5, 2)]
     assert (Path(model.artifact_location) / "config.json").read_text() == "{}"
     assert Path(model.artifact_location).is_relative_to(tmp_path / "mlruns" / "artifacts")
 
@@ -136,7 +136,7 @@ def test_syncing_twice_changes_nothing(run, uri):
     fill(run, range(30))
     run.metrics.append(30, {"loss": math.nan})
     write_model(run)
-    run.evaluation_file.write_text('{"psnr": 21.5}')
+    run.evaluation_file.write_text('{"summary": {"self": {"psnr": 21.5}}}')
     run.update(status="finished")
     run_id = sync(run.path, uri)
     before = contents(uri)
