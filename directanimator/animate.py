@@ -29,6 +29,7 @@ from directanimator.perception.person import PersonPerception, require_one_perso
 from directanimator.subject import Subject, nearest_in_time, shown_at, watch
 from directanimator.video import read_image, read_video, write_frames
 from directanimator.windows import SeamReport, Seams
+from directanimator.words import read_words, whole
 
 USAGE = "python -m directanimator.animate reference=a.png driving=b.mp4 output=c.mp4"
 HELP = f"""{USAGE} [key=value ...]
@@ -79,16 +80,7 @@ def parse(tokens: Sequence[str]) -> Request:
     """The request of the `key=value` words.
 
     Raises: UserError for an unknown, repeated or missing key, or an illegal value."""
-    words: dict[str, str] = {}
-    for token in tokens:
-        key, sign, text = token.partition("=")
-        if key not in KEYS:
-            raise UserError(f"unknown key {key!r}: known are {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
-        if not sign or not text:
-            raise UserError(f"{key} needs a value: {key}=...")
-        if key in words:
-            raise UserError(f"{key} is given twice: {words[key]} and {text}")
-        words[key] = text
+    words = read_words(tokens, KEYS)
     missing = [key for key in REQUIRED if key not in words]
     if missing:
         raise UserError(f"missing {', '.join(f'{key}=...' for key in missing)}; usage: {USAGE}")
@@ -97,18 +89,11 @@ def parse(tokens: Sequence[str]) -> Request:
         driving=Path(words["driving"]),
         output=Path(words["output"]),
         checkpoint=Path(words["checkpoint"]) if "checkpoint" in words else None,
-        seed=_whole(words, "seed", 0, 0, 2**63 - 1),
+        seed=whole(words, "seed", 0, 0, 2**63 - 1),
         fps=_rate(words),
-        overlap=_whole(words, "overlap", 0, 0, 1000) if "overlap" in words else None,
-        scale=_whole(words, "scale", 4, 1, 16),
+        overlap=whole(words, "overlap", 0, 0, 1000) if "overlap" in words else None,
+        scale=whole(words, "scale", 4, 1, 16),
     )
-
-
-def _whole(words: dict[str, str], key: str, default: int, least: int, most: int) -> int:
-    text = words.get(key, str(default))
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
-        raise UserError(f"{key}={text}: want a whole number {least}..{most}")
-    return int(text)
 
 
 def _rate(words: dict[str, str]) -> float | None:

@@ -18,11 +18,12 @@ from directanimator.cues.spec import AlignBy
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import View, pair_at, render_clip
 from directanimator.data.synthetic_items import synthetic_item, track_of
-from directanimator.errors import UserError, did_you_mean
+from directanimator.errors import UserError
 from directanimator.extraction.truth import read_truth, write_truth
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception
 from directanimator.video import read_video, write_video
+from directanimator.words import read_words, whole
 
 CLIP_FRAMES, CLIP_FPS, CLIP_SIDE = 16, 8.0, 512
 VIEWS: tuple[View, ...] = ("full", "half", "bust")
@@ -83,23 +84,11 @@ def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:
         yield f"alignment IoU, {by or 'none':9}  mean {mean:.3f} over {num_pairs} pairs"
 
 
-def _numbers(arguments: Sequence[str]) -> dict[str, int]:
-    numbers = {"clips": 16, "pairs": 64}
-    for word in arguments:
-        key, _, text = word.partition("=")
-        if key not in numbers:
-            raise UserError(f"unknown key {key!r}: known are clips, pairs{did_you_mean(key, numbers)}")
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= 10_000):
-            raise UserError(f"{key}={text}: want a whole number 1..10000")
-        numbers[key] = int(text)
-    return numbers
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 after one line on stderr."""
     try:
-        numbers = _numbers(sys.argv[1:] if arguments is None else arguments)
-        for line in _lines(numbers["clips"], numbers["pairs"]):
+        words = read_words(sys.argv[1:] if arguments is None else arguments, ("clips", "pairs"))
+        for line in _lines(whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)):
             print(line, flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -52,11 +52,6 @@ _STATES: dict[TrialState, State] = {
 _DRIVERS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 
 
-def journal_address(place: Path) -> str:
-    """Where studies are kept unless a server is named: one file, appended to."""
-    return str(place / "journal.log")
-
-
 @dataclass(frozen=True)
 class Result:
     """A trial as it stands."""

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -104,6 +105,11 @@ class Sweep(FrozenSpec):
         """Every metric that a trial must have."""
         wanted = [goal.metric for goal in self.objectives] + [limit.metric for limit in self.constraints]
         return tuple(dict.fromkeys(wanted))
+
+
+def journal_address(place: Path) -> str:
+    """Where studies are kept unless a server is named: one file, appended to."""
+    return str(place / "journal.log")
 
 
 def study_name(name: str, sweep: Sweep, spec: ExperimentSpec) -> str:

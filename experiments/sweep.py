@@ -22,7 +22,7 @@ from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
 from experiments.record import MetricRecord, RunDirectory
-from experiments.space import SECONDS, Pruner, Sampler, checked, study_name
+from experiments.space import SECONDS, Pruner, Sampler, checked, journal_address, study_name
 from experiments.spec import ExperimentSpec
 from experiments.sweep_report import progress_line, render_plan, render_results, render_sweeps
 from experiments.sweeps import find_sweep
@@ -111,7 +111,7 @@ def plan_of(tokens: Sequence[str]) -> Plan:
         resolved=resolved,
         trials=_count(words, "trials", DEFAULT_TRIALS),
         workers=_count(words, "workers", 1),
-        storage=words.get("storage", str(place() / "journal.log")),
+        storage=words.get("storage", journal_address(place())),
     )
 
 
@@ -167,9 +167,7 @@ def _attempt(trial: "Trial", plan: Plan) -> None:
     from experiments.stage import AbandonedTrainingError
 
     try:
-        specs = [
-            edit(plan.spec, {**trial.edits, "seed": plan.spec.seed + index}) for index in range(plan.sweep.seeds)
-        ]
+        specs = [edit(plan.spec, {**trial.edits, "seed": plan.spec.seed + index}) for index in range(plan.sweep.seeds)]
     except UserError as problem:
         trial.fail(str(problem))
         return

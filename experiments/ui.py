@@ -17,6 +17,7 @@ from types import FrameType
 
 from directanimator.errors import UserError, did_you_mean
 from directanimator.places import mlruns_root
+from experiments.space import journal_address
 from experiments.tracking import artifact_root, default_uri, prepare
 
 _HOST = "127.0.0.1"
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
         words = _words(arguments)
         ports = free_ports({name: words.get(name) for name in _PORTS})
         studies = Path(mlruns_root() / "optuna")
-        address = words.get(_STORAGE, str(studies / "journal.log"))
+        address = words.get(_STORAGE, journal_address(studies))
         check_studies(address)
         uri = prepare(default_uri())
     except UserError as problem:

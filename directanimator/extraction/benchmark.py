@@ -38,6 +38,7 @@ from directanimator.extraction.stream import (
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonWatch
 from directanimator.video import open_video
+from directanimator.words import read_words, whole
 
 SIZE = 512
 WARM_UP = 30
@@ -127,17 +128,15 @@ def filters() -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 after one line on stderr."""
-    words = dict(word.partition("=")[::2] for word in (sys.argv[1:] if arguments is None else arguments))
     try:
-        frames = words.pop("frames", "400")
-        path = Path(words.pop("video")) if "video" in words else asset("pose2sim_cam01")
-        if words or not frames.isdecimal() or int(frames) <= WARM_UP:
-            raise UserError(f"want video=FILE and frames=N, N above {WARM_UP}")
+        words = read_words(sys.argv[1:] if arguments is None else arguments, ("video", "frames"))
+        frames = whole(words, "frames", 400, WARM_UP + 1, 1_000_000)
+        path = Path(words["video"]) if "video" in words else asset("pose2sim_cam01")
         costs = filters()
         (baseline,) = list(costs.values())[:1]
         for name, spent in costs.items():
             print(f"{name:34} {spent:6.2f} ms  {spent / baseline:.2f} x", flush=True)
-        cost = triplet(path, int(frames), MediapipePerception())
+        cost = triplet(path, frames, MediapipePerception())
         print(f"{'whole triplet, a frame':34} {cost.wall:6.2f} ms  processor {cost.processor:.2f} ms")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,6 +21,7 @@ from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
 from directanimator.places import cues_root
 from directanimator.progress import progress
+from directanimator.words import read_words, real
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 USAGE = "python -m directanimator.cues folder=DIR output=DIR"
@@ -67,17 +68,8 @@ def parse(tokens: Sequence[str]) -> Request:
 
     Raises: UserError for an unknown, repeated or missing key, or an illegal value."""
     legal = [*WORDS, *_paths(ExtractionSpec, "")]
-    words: dict[str, str] = {}
-    for token in tokens:
-        key, sign, text = token.partition("=")
-        if key not in legal:
-            shown = ", ".join([*WORDS, "size", "fps", "crop", "perception.*", "trust.*", "cues.*"])
-            raise UserError(f"unknown key {key!r}: known are {shown}{did_you_mean(key, legal)}")
-        if not sign or not text:
-            raise UserError(f"{key} needs a value: {key}=...")
-        if key in words:
-            raise UserError(f"{key} is given twice: {words[key]} and {text}")
-        words[key] = text
+    shown = [*WORDS, "size", "fps", "crop", "perception.*", "trust.*", "cues.*"]
+    words = read_words(tokens, legal, shown)
     paths = {name: Path(words[name]) for name in PLACES if name in words}
     return Request(
         folder=paths.get("folder"),
@@ -86,7 +78,9 @@ def parse(tokens: Sequence[str]) -> Request:
         reference=paths.get("reference"),
         preview=_yes(words, "preview", default="driving" in words),
         sheet=_yes(words, "sheet", default=False),
-        store=Store(paths.get("cache") or cues_root(), int(_positive(words, "cache_gb", DEFAULT_LIMIT_GB) * 1e9)),
+        store=Store(
+            paths.get("cache") or cues_root(), int(real(words, "cache_gb", DEFAULT_LIMIT_GB, 0.001, 1e6) * 1e9)
+        ),
         mask_weights=paths.get("mask_weights"),
         face_weights=paths.get("face_weights"),
         spec=_spec({key: text for key, text in words.items() if key not in WORDS}),
@@ -138,17 +132,6 @@ def _yes(words: Mapping[str, str], key: str, *, default: bool) -> bool:
     if text not in ("true", "false"):
         raise UserError(f"{key}={text}: want true or false")
     return text == "true"
-
-
-def _positive(words: Mapping[str, str], key: str, default: float) -> float:
-    text = words.get(key, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.001 <= value <= 1e6:
-        raise UserError(f"{key}={text}: want 0.001..1000000")
-    return value
 
 
 # ---------------------------------------------------------------- the work

@@ -16,6 +16,7 @@ from directanimator.metrics.gallery import DEFAULT_FPS, GalleryClip, worst_clips
 from directanimator.metrics.networks.i3d import MIN_FRAMES
 from directanimator.metrics.report import differences_to, rankings, text, write_report
 from directanimator.places import features_root
+from directanimator.words import read_words, whole
 
 USAGE = "python -m directanimator.metrics generated=DIR target=DIR [reference=DIR driving=DIR] [metrics=all]"
 HELP = f"""{USAGE} [key=value ...]
@@ -59,16 +60,7 @@ def parse(tokens: Sequence[str]) -> Request:
     """The request of the `key=value` words.
 
     Raises: UserError for an unknown, repeated or missing key, or an illegal value."""
-    words: dict[str, str] = {}
-    for token in tokens:
-        key, sign, value = token.partition("=")
-        if key not in KEYS:
-            raise UserError(f"unknown key {key!r}: known are {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
-        if not sign or not value:
-            raise UserError(f"{key} needs a value: {key}=...")
-        if key in words:
-            raise UserError(f"{key} is given twice: {words[key]} and {value}")
-        words[key] = value
+    words = read_words(tokens, KEYS)
     missing = [key for key in ("generated", "target") if key not in words]
     if missing:
         raise UserError(f"missing {', '.join(f'{key}=DIR' for key in missing)}; usage: {USAGE}")
@@ -77,9 +69,9 @@ def parse(tokens: Sequence[str]) -> Request:
         folders=Folders(paths),
         metrics=chosen(words.get("metrics", "all")),
         match=_match(words.get("match", "all")),
-        window=_whole(words, "window", DEFAULT_WINDOW, MIN_FRAMES, MAX_WINDOW),
+        window=whole(words, "window", DEFAULT_WINDOW, MIN_FRAMES, MAX_WINDOW),
         output=Path(words.get("output", Path("outputs", "metrics", paths["generated"].resolve().name))),
-        worst=_whole(words, "worst", 3, 0, MAX_WORST),
+        worst=whole(words, "worst", 3, 0, MAX_WORST),
         against=Path(words["against"]) if "against" in words else None,
     )
 
@@ -90,13 +82,6 @@ def _match(word: str) -> Match:
     if word == "common":
         return "common"
     raise UserError(f"match={word}: want all or common{did_you_mean(word, ('all', 'common'))}")
-
-
-def _whole(words: dict[str, str], key: str, default: int, least: int, most: int) -> int:
-    word = words.get(key, str(default))
-    if not (word.isascii() and word.isdecimal() and least <= int(word[:9]) <= most):
-        raise UserError(f"{key}={word}: want a whole number {least}..{most}")
-    return int(word)
 
 
 def run(request: Request, show: Callable[[str], None] = print) -> Measurement:

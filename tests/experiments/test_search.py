@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from directanimator.errors import UserError
 from experiments import search
 from experiments.edit import diff, edit
-from experiments.search import MOST_DEATHS, Search, Trial, journal_address
-from experiments.space import Choice, Limit, Objective, Range, Sweep, checked
+from experiments.search import MOST_DEATHS, Search, Trial
+from experiments.space import Choice, Limit, Objective, Range, Sweep, checked, journal_address
 from tests.experiments.strategies import BASE
 
 SCRATCH = Path()

@@ -1,10 +1,9 @@
 """`python -m directanimator.data.synthetic sheet|export|bench|subsets|bake key=value ...`"""
 
 import io
-import math
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -18,6 +17,7 @@ from directanimator.data.synthetic.sheets import Sheet, sheet_of_identities, she
 from directanimator.data.synthetic.splits import SYNTH_VERSION, Split
 from directanimator.data.synthetic.subsets import SUBSETS_FILE, Subset
 from directanimator.errors import UserError, did_you_mean
+from directanimator.words import read_words, real, whole
 
 PROGRAM = "python -m directanimator.data.synthetic"
 HELP = f"""{PROGRAM} COMMAND [key=value ...] [--debug]
@@ -38,38 +38,6 @@ BAD_INPUT, INTERRUPTED = 2, 130
 Words = dict[str, str]
 
 
-def _words(tokens: Sequence[str], keys: Collection[str]) -> Words:
-    words: Words = {}
-    for token in tokens:
-        key, sign, text = token.partition("=")
-        if key not in keys:
-            raise UserError(f"unknown key {key!r}: known are {', '.join(keys)}{did_you_mean(key, keys)}")
-        if not sign or not text:
-            raise UserError(f"{key} needs a value: {key}=...")
-        if key in words:
-            raise UserError(f"{key} is given twice: {words[key]} and {text}")
-        words[key] = text
-    return words
-
-
-def _whole(words: Words, key: str, default: int, least: int, most: int) -> int:
-    text = words.get(key, str(default))
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
-        raise UserError(f"{key}={text}: want a whole number {least}..{most}")
-    return int(text)
-
-
-def _real(words: Words, key: str, default: float, least: float, most: float) -> float:
-    text = words.get(key, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise UserError(f"{key}={text}: want {least:g}..{most:g}")
-    return value
-
-
 def _choice(words: Words, key: str, default: str, literal: Any) -> str:
     text, legal = words.get(key, default), get_args(literal)
     if text not in legal:
@@ -87,12 +55,12 @@ def _path(words: Words, key: str, suffix: str) -> Path:
 
 
 def _sheet(tokens: Sequence[str]) -> None:
-    words = _words(tokens, ("output", "kind", "split", "subset", "motion", "count", "size", "view"))
-    output, size = _path(words, "output", ".png"), _whole(words, "size", 128, 16, 512)
+    words = read_words(tokens, ("output", "kind", "split", "subset", "motion", "count", "size", "view"))
+    output, size = _path(words, "output", ".png"), whole(words, "size", 128, 16, 512)
     kind, split = _choice(words, "kind", "identities", Sheet), cast(Split, _choice(words, "split", "test", Split))
     view = cast(View, _choice(words, "view", "half", View))
     subset = cast(Subset, _choice(words, "subset", "self", Subset))
-    count, motion = _whole(words, "count", 32, 1, 10_000), _whole(words, "motion", 0, 0, 2**31 - 1)
+    count, motion = whole(words, "count", 32, 1, 10_000), whole(words, "motion", 0, 0, 2**31 - 1)
     if kind == "identities":
         pixels = sheet_of_identities(split, count, size, view)
     else:
@@ -106,32 +74,32 @@ def _sheet(tokens: Sequence[str]) -> None:
 
 
 def _export(tokens: Sequence[str]) -> None:
-    words = _words(tokens, ("folder", "split", "subset", "clips", "frames", "fps", "size", "view", "workers"))
+    words = read_words(tokens, ("folder", "split", "subset", "clips", "frames", "fps", "size", "view", "workers"))
     if "folder" not in words:
         raise UserError(f"missing folder=...; see {PROGRAM} --help")
     folder = Path(words["folder"])
     request = ExportRequest(
         split=cast(Split, _choice(words, "split", "test", Split)),
         subset=cast(Subset, _choice(words, "subset", "self", Subset)) if "subset" in words else None,
-        clips=_whole(words, "clips", 8, 1, 100_000),
-        frames=_whole(words, "frames", 33, 1, 1000),
-        fps=_real(words, "fps", 8.0, 0.1, 120.0),
-        size=_whole(words, "size", 256, 32, 2048),
+        clips=whole(words, "clips", 8, 1, 100_000),
+        frames=whole(words, "frames", 33, 1, 1000),
+        fps=real(words, "fps", 8.0, 0.1, 120.0),
+        size=whole(words, "size", 256, 32, 2048),
         view=cast(View, _choice(words, "view", "half", View)) if "view" in words else None,
     )
-    workers = _whole(words, "workers", 1, 1, 256) if "workers" in words else None
+    workers = whole(words, "workers", 1, 1, 256) if "workers" in words else None
     written = export(request, folder, workers)
     print(f"wrote {written} of {request.clips} clips into {folder}; the others were there")
 
 
 def _bench(tokens: Sequence[str]) -> None:
-    words = _words(tokens, ("workers", "seconds"))
-    for line in report(_whole(words, "workers", 2, 1, 256), _real(words, "seconds", 3.0, 0.1, 600.0)):
+    words = read_words(tokens, ("workers", "seconds"))
+    for line in report(whole(words, "workers", 2, 1, 256), real(words, "seconds", 3.0, 0.1, 600.0)):
         print(line, flush=True)
 
 
 def _subsets(tokens: Sequence[str]) -> None:
-    words = _words(tokens, ("output",))
+    words = read_words(tokens, ("output",))
     default = Path(subsets.__file__).with_name(SUBSETS_FILE)
     output = _path(words, "output", ".json") if "output" in words else default
     members = subsets.all_members()
@@ -140,7 +108,7 @@ def _subsets(tokens: Sequence[str]) -> None:
 
 
 def _bake(tokens: Sequence[str]) -> None:
-    output = _path(_words(tokens, ("output",)), "output", ".npz")
+    output = _path(read_words(tokens, ("output",)), "output", ".npz")
     if output.exists():
         raise UserError(f"{output} exists: the asset is baked into a new file")
     digest = bake(output)

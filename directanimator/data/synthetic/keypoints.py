@@ -49,7 +49,6 @@ OPENPOSE_18 = (
     "right_ear",
     "left_ear",
 )
-NUM_LANDMARKS = 68
 _MIRRORED_LANDMARKS = (
     *range(16, -1, -1),
     *range(26, 16, -1),

@@ -1,0 +1,47 @@
+"""The `key=value` words of a command line, and what they spell."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+
+from directanimator.errors import UserError, did_you_mean
+
+
+def read_words(tokens: Iterable[str], keys: Collection[str], shown: Collection[str] | None = None) -> dict[str, str]:
+    """Values by key, as they were typed. `shown` names the legal keys to people where `keys` is too long to read.
+
+    Raises: UserError for an unknown or repeated key, or one without a value."""
+    words: dict[str, str] = {}
+    for token in tokens:
+        key, sign, text = token.partition("=")
+        if key not in keys:
+            raise UserError(f"unknown key {key!r}: known are {', '.join(shown or keys)}{did_you_mean(key, keys)}")
+        if not sign or not text:
+            raise UserError(f"{key} needs a value: {key}=...")
+        if key in words:
+            raise UserError(f"{key} is given twice: {words[key]} and {text}")
+        words[key] = text
+    return words
+
+
+def whole(words: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
+    """The whole number of a key, least..most.
+
+    Raises: UserError for anything else."""
+    text = words.get(key, str(default))
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
+        raise UserError(f"{key}={text}: want a whole number {least}..{most}")
+    return int(text)
+
+
+def real(words: Mapping[str, str], key: str, default: float, least: float, most: float) -> float:
+    """The number of a key, least..most.
+
+    Raises: UserError for anything else."""
+    text = words.get(key, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise UserError(f"{key}={text}: want {least:g}..{most:g}")
+    return value
