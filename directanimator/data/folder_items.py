@@ -1,23 +1,32 @@
 """Items from a folder of videos: the same-ID setting on real clips.
 
-Every item is a window of one video, driven by itself, with a reference frame from outside the window. Nobody knows
-what another person would look like doing the same, so there is no cross-ID target: the cross-ID fields repeat the
-same-ID ones."""
+Every item is a window of one video, driven by itself, with a reference frame from outside the window. Nets look at a
+video once, at full size; what they saw is kept in the store that `python -m directanimator.cues` fills too. Nobody
+knows what another person would look like doing the same, so there is no cross-ID target: the cross-ID fields repeat
+the same-ID ones."""
 
 import functools
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from directanimator.cues.canvas import resize
+from directanimator.cues.framing import center_crop
 from directanimator.cues.person import PersonTrack
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.errors import UserError
-from directanimator.perception.mediapipe import MediapipePerception
-from directanimator.perception.person import require_person
-from directanimator.video import fit_square, read_video
+from directanimator.extraction.backends import watch_of
+from directanimator.extraction.recorded import SIGHTINGS
+from directanimator.extraction.sightings import Sightings, Watch, sightings_of
+from directanimator.extraction.spec import PerceptionSpec
+from directanimator.extraction.store import Store
+from directanimator.perception.person import require_person, tracked
+from directanimator.perception.region import View
+from directanimator.places import cues_root
+from directanimator.video import fit_square, open_video
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 REFERENCE_GAP = 4
@@ -61,11 +70,25 @@ def caption_of(video: Path) -> str:
         raise UserError(f"{beside} is no UTF-8 text; want the caption of {video.name}") from error
 
 
+@functools.lru_cache(maxsize=1)
+def _watch(perception: PerceptionSpec) -> Watch:
+    """The nets of a perception, loaded once a process."""
+    return watch_of(perception, None, None)
+
+
 @functools.lru_cache(maxsize=8)
-def _watched(path: Path, fps: float, size: int) -> tuple[np.ndarray, PersonTrack]:
-    frames = fit_square(read_video(path, fps=fps).frames, size)
-    track = MediapipePerception().track(frames)
+def _watched(
+    path: Path, fps: float, size: int, perception: PerceptionSpec
+) -> tuple[UInt8[np.ndarray, "f s s 3"], PersonTrack]:
+    """The central square of a whole video at `size` pixels, and its person there."""
+    seen = sightings_of(path, fps, perception, Store(cues_root()), _watch(perception))
+    noted = Sightings.model_validate(seen.notes)
+    shown = center_crop(noted.height, noted.width)
+    view = View(float(shown.left), float(shown.top), float(shown.side), float(shown.side), size, size)
+    track = tracked(seen.items(SIGHTINGS), view)
     require_person(track, str(path))
+    with open_video(path, fps) as video:
+        frames = np.concatenate([fit_square(frame[None], size) for frame in video.frames])
     return frames, track
 
 
@@ -75,7 +98,7 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     Raises: UserError for a video that cannot be read, is too short, or shows nobody."""
     videos = videos_of_split(str(spec.folder), split)
     path = videos[index % len(videos)]
-    frames, track = _watched(path, spec.fps, spec.size * SOURCE_SCALE)
+    frames, track = _watched(path, spec.fps, spec.size * SOURCE_SCALE, spec.perception)
     room = len(frames) - spec.num_frames
     if room < 1:
         raise UserError(f"{path} has {len(frames)} frames at {spec.fps:g} fps; more than {spec.num_frames} are needed")

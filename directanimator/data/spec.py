@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from directanimator.extraction.spec import PerceptionSpec
 from directanimator.frozen import FrozenSpec
 
 TEMPORAL_COMPRESSION = 4
@@ -16,6 +17,8 @@ class DataSpec(FrozenSpec):
     source: Literal["synthetic", "folder"] = "synthetic"
     folder: str | None = None
     """Directory of videos; only with source=folder."""
+    perception: PerceptionSpec = PerceptionSpec()
+    """Who finds the people of a folder's videos; of synthetic humans the truth is known."""
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=16)] = 64
     """Side of the square frames, in pixels."""
     latent_frames: Annotated[int, Field(ge=1, le=65)] = 3
@@ -43,4 +46,10 @@ class DataSpec(FrozenSpec):
     def _only_synthetic_drivers_are_degraded(self) -> "DataSpec":
         if self.source == "folder" and self.cue_quality == "pseudo":
             raise ValueError("cue_quality=pseudo needs source=synthetic: the videos of a folder are what they are")
+        return self
+
+    @model_validator(mode="after")
+    def _only_videos_are_looked_at(self) -> "DataSpec":
+        if self.source == "synthetic" and self.perception != PerceptionSpec():
+            raise ValueError("perception.* needs source=folder: where synthetic humans are is known")
         return self

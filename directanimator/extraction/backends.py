@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from directanimator.assets import MANIFEST
-from directanimator.extraction.extract import Watch
+from directanimator.extraction.sightings import Watch
 from directanimator.extraction.spec import MaskBackend, PerceptionSpec
 from directanimator.extraction.store import digest_of_file
 from directanimator.extraction.truth import TrueWatch, read_truth, truth_path
@@ -20,8 +20,9 @@ from directanimator.perception.segmenters import (
     SegmentedPerception,
     Segmenter,
 )
+from directanimator.places import assets_root
 
-SEGMENTERS: Mapping[MaskBackend, Callable[[Path | None], Segmenter]] = {
+SEGMENTERS: Mapping[MaskBackend, Callable[[Path], Segmenter]] = {
     "sam2": Sam2Segmenter,
     "grounded_sam": GroundedSamSegmenter,
     "segment_anything": SegmentAnythingSegmenter,
@@ -29,7 +30,10 @@ SEGMENTERS: Mapping[MaskBackend, Callable[[Path | None], Segmenter]] = {
 
 
 def watch_of(spec: PerceptionSpec, mask_weights: Path | None, face_weights: Path | None) -> Watch:
-    """Who looks, as the spec says. Nets are loaded when there is something to look at, and once."""
+    """Who looks, as the spec says. Nets are loaded when there is something to look at, and once.
+
+    Without directories their weights are looked for beside the fetched ones, in a directory of the backend's name."""
+    masks_from, faces_from = mask_weights or assets_root() / spec.masks, face_weights or assets_root() / spec.faces
     if spec.masks == "truth":
         return Watch(
             make=lambda video: TrueWatch(read_truth(video)),
@@ -40,17 +44,17 @@ def watch_of(spec: PerceptionSpec, mask_weights: Path | None, face_weights: Path
     def nets() -> PersonWatch:
         watch: PersonWatch = MediapipePerception(spec.person)
         if spec.masks in SEGMENTERS:
-            watch = SegmentedPerception(watch, SEGMENTERS[spec.masks](mask_weights))
-        return InsightFaces(watch, face_weights) if spec.faces == "insightface" else watch
+            watch = SegmentedPerception(watch, SEGMENTERS[spec.masks](masks_from))
+        return InsightFaces(watch, faces_from) if spec.faces == "insightface" else watch
 
     @functools.cache
     def identity() -> Mapping[str, str]:
         fetched = {asset.name: asset.sha256 for asset in MANIFEST if asset.name in NETS}
-        return fetched | {
-            name: digest_of_directory(directory)
-            for name, directory in (("masks", mask_weights), ("faces", face_weights))
-            if directory is not None
-        }
+        if spec.masks in SEGMENTERS:
+            fetched["masks"] = digest_of_directory(masks_from)
+        if spec.faces == "insightface":
+            fetched["faces"] = digest_of_directory(faces_from)
+        return fetched
 
     return Watch(make=lambda _: nets(), identity=lambda _: identity())
 

@@ -1,14 +1,11 @@
 """The cues of one video, each taken from the store where it lies there, and made where it does not."""
 
-import hashlib
-import inspect
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +22,7 @@ from directanimator.cues.person import PersonTrack
 from directanimator.errors import UserError
 from directanimator.extraction import stream
 from directanimator.extraction.recorded import FRAME_ARRAYS, SIGHTINGS
+from directanimator.extraction.sightings import Sightings, Watch, looked, sightings_key, version_of
 from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import Entry, EntryWriter, Step, Store, digest_of_file, key_of
 from directanimator.extraction.stream import (
@@ -40,34 +38,23 @@ from directanimator.extraction.stream import (
     trimmed,
 )
 from directanimator.frozen import FrozenSpec
-from directanimator.perception import following, mediapipe, region, ssd
+from directanimator.perception import region
 from directanimator.perception.person import PersonWatch, Seen, Sighting, tracked
 from directanimator.perception.region import View
 from directanimator.video import open_video, read_image
 
 STEPS: tuple[Step, ...] = ("sightings", "gate", "pose", "face", "location")
 CODE: Mapping[Step, tuple[ModuleType, ...]] = {
-    "sightings": (mediapipe, following, region, ssd),
     "gate": (gate, canvas, region, framing),
     "pose": (pose, low_pass, aligning, canvas, region, framing, stream),
     "face": (face, canvas, framing, stream),
     "location": (location, aligning, canvas, person, region, framing, stream),
 }
-"""The modules whose text is a step's code version: whatever changes in them, no stale entry is taken."""
-LIBRARIES = ("ai-edge-litert", "av", "numpy", "opencv-python", "scipy")
+"""The modules whose text is a step's code version: whatever changes in them, no stale entry is taken. Of the sightings
+`sightings.CODE` says it."""
 _SURVEY_FRAMES = 256
 """Frames of a driving video, at most, among which the likest pose is looked for."""
 _SURVEY_SIDE = 64
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who looks at frames; made only when there is something to look at."""
-
-    make: Callable[[Path], PersonWatch]
-    """Who looks at the frames of a file."""
-    identity: Callable[[Path], Mapping[str, str]]
-    """What names the nets and their weights."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +78,13 @@ class Extracted:
     """Steps that were not in the store."""
 
 
-def code_version(step: Step) -> str:
-    """12 hex digits that change with the step's code and with the libraries that it runs on."""
-    texts = [inspect.getsource(module) for module in CODE[step]] + [f"{name} {version(name)}" for name in LIBRARIES]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-
-
 def keys_of(video: str, spec: ExtractionSpec, nets: Mapping[str, str], reference: str | None) -> dict[Step, str]:
     """The keys of a video's steps. Each names the bytes it comes from, every parameter that shapes it, and its code.
 
     `reference` is the digest of the picture that the driver is laid over; none: the driver stays where it is."""
-    code: dict[Step, str] = {step: code_version(step) for step in CODE}
-    cues, fps = spec.cues, spec.fps
-    looks = {"nets": dict(nets), "perception": spec.perception.model_dump(mode="json"), "code": code["sightings"]}
-    sightings = key_of({"video": video, "fps": fps, **looks})
+    code: dict[Step, str] = {step: version_of(modules) for step, modules in CODE.items()}
+    cues = spec.cues
+    sightings = sightings_key(video, spec.fps, spec.perception, nets)
     frame = {"sightings": sightings, "size": spec.size, "crop": spec.crop}
     verdicts = {"gate": cues.gate.model_dump(), "trust": spec.trust.model_dump(), "gate_code": code["gate"]}
     laid = {"reference": reference, "by": cues.location.align_by} if reference else None
@@ -175,15 +155,6 @@ def extract(
     )
 
 
-class Sightings(FrozenSpec):
-    """What is noted beside the sightings of a clip."""
-
-    fps: float
-    height: int
-    width: int
-    num_seen: int
-
-
 class Verdicts(FrozenSpec):
     """What is noted of the gate, and of the square that it saw."""
 
@@ -247,16 +218,10 @@ class _Maker:
                 pass
 
     def _looked(self, frames: Iterator[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[Seen]:
-        """What the nets see; in the store once the last frame is read."""
-        with self._store.writer("sightings", self._keys["sightings"], SIGHTINGS) as writer:
-            height, width, num_seen = 0, 0, 0
-            for seen in self._watch.make(self._path).watch(frames):
-                writer.append(seen.sighting)
-                height, width = seen.frame.shape[:2]
-                num_seen += seen.sighting.mask is not None
-                self.looked_at += 1
-                yield seen
-            writer.notes.update(vars(Sightings(fps=fps, height=height, width=width, num_seen=num_seen)))
+        """What the nets see, counted."""
+        for seen in looked(frames, fps, self._watch.make(self._path), self._store, self._keys["sightings"]):
+            self.looked_at += 1
+            yield seen
 
     def _first_pass(self, spool: Spool, face: EntryWriter[dict[str, np.ndarray]] | None) -> Iterator[FrameFacts]:
         known = self._sightings()

@@ -24,7 +24,7 @@ class InsightFaces:
 
     Raises: UserError (on construction) if the directory holds no detector, or the package is not installed."""
 
-    def __init__(self, guide: PersonWatch, directory: Path | None) -> None:
+    def __init__(self, guide: PersonWatch, directory: Path) -> None:
         place = weights_directory("perception.faces=insightface", directory, ("*.onnx",), PAGE)
         try:
             from insightface.app import FaceAnalysis

@@ -88,12 +88,10 @@ def patch_of(mask: Bool[np.ndarray, "h w"]) -> Patch:
     return Patch.of_frame(np.asarray(levels, np.uint8), height, width)
 
 
-def weights_directory(backend: str, directory: Path | None, needed: tuple[str, ...], page: str) -> Path:
+def weights_directory(backend: str, directory: Path, needed: tuple[str, ...], page: str) -> Path:
     """The directory, if it holds the needed files (glob patterns).
 
     Raises: UserError that names the file, where it was looked for, and what gives it."""
-    if directory is None:
-        raise UserError(f"{backend} needs weights that are not fetched here: give its directory; get it from {page}")
     for pattern in needed:
         if not list(directory.glob(pattern)):
             raise UserError(f"{backend}: no {pattern} in {directory}; get it from {page}")
@@ -107,7 +105,7 @@ class Sam2Segmenter:
 
     PAGE = "https://huggingface.co/facebook/sam2.1-hiera-large"
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path) -> None:
         from transformers import Sam2VideoModel, Sam2VideoProcessor
 
         needed = ("config.json", "*.safetensors", "*processor_config.json")
@@ -155,7 +153,7 @@ class GroundedSamSegmenter:
 
     PAGE = "https://huggingface.co/IDEA-Research/grounding-dino-base and https://huggingface.co/facebook/sam-vit-huge"
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path) -> None:
         from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor, SamModel, SamProcessor
 
         files = ("config.json", "*.safetensors", "*processor_config.json")
@@ -198,7 +196,7 @@ class SegmentAnythingSegmenter:
 
     PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path) -> None:
         place = weights_directory("perception.masks=segment_anything", directory, ("*.pth",), self.PAGE)
         try:
             from segment_anything import SamPredictor

@@ -1,15 +1,19 @@
 """Windows of real videos: which videos, which frames, and what is refused. The nets are replaced by a known person."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.data import folder_items
 from directanimator.data.folder_items import REFERENCE_GAP, folder_item, list_videos, videos_of_split
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
+from directanimator.extraction.sightings import Watch
+from directanimator.perception.person import Seen, Sighting
+from directanimator.perception.region import Patch
+from directanimator.places import CUES_VARIABLE
 from directanimator.video import write_video
 
 FRAMES = 24
@@ -18,19 +22,37 @@ FRAMES = 24
 class KnownPerson:
     """Stands in for the nets: the person fills the middle of every frame."""
 
-    def track(self, frames: np.ndarray) -> PersonTrack:
-        mask = np.zeros(frames.shape[:3], np.uint8)
-        side = frames.shape[1]
-        mask[:, side // 4 : -side // 4, side // 4 : -side // 4] = 255
-        box = np.array([0.4, 0.3, 0.6, 0.5], np.float32) * side
-        count = len(frames)
-        return PersonTrack(mask, np.tile(box, (count, 1)), np.ones(count, np.float32), no_landmarks(count))
+    def __init__(self) -> None:
+        self.looked_at = 0
+
+    def watch(self, frames: Iterable[np.ndarray]) -> Iterator[Seen]:
+        for frame in frames:
+            self.looked_at += 1
+            mask, side = np.zeros(frame.shape[:2], np.uint8), frame.shape[0]
+            mask[side // 4 : -side // 4, side // 4 : -side // 4] = 255
+            box = np.array([0.4, 0.3, 0.6, 0.5], np.float32) * side
+            yield Seen(frame, Sighting(Patch.of_frame(mask, *mask.shape), box, 1.0))
+
+
+class Nobody:
+    """Stands in for nets that find no one."""
+
+    def watch(self, frames: Iterable[np.ndarray]) -> Iterator[Seen]:
+        for frame in frames:
+            yield Seen(frame, Sighting(None))
 
 
 @pytest.fixture(autouse=True)
-def _known_person(monkeypatch: pytest.MonkeyPatch) -> None:
+def person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KnownPerson:
+    person = KnownPerson()
+    monkeypatch.setenv(CUES_VARIABLE, str(tmp_path / "store"))
+    look_with(person, monkeypatch)
+    return person
+
+
+def look_with(nets: KnownPerson | Nobody, monkeypatch: pytest.MonkeyPatch) -> None:
     folder_items._watched.cache_clear()
-    monkeypatch.setattr(folder_items, "MediapipePerception", KnownPerson)
+    monkeypatch.setattr(folder_items, "_watch", lambda _: Watch(lambda _: nets, lambda _: {"net": type(nets).__name__}))
 
 
 def write_clip(path: Path, frames: int = FRAMES) -> Path:
@@ -82,6 +104,41 @@ def test_an_item_is_the_same_every_time_and_indices_and_splits_differ(tmp_path: 
     assert [told("test", index) for index in range(6)] != before
 
 
+def test_the_nets_look_at_a_video_once_for_every_size_split_and_process(tmp_path: Path, person: KnownPerson) -> None:
+    write_clip(tmp_path / "a.mp4")
+    spec = spec_of(tmp_path)
+    first = folder_item("train", 0, spec)
+    folder_items._watched.cache_clear()  # as in another process
+    again = folder_item("train", 0, spec)
+    folder_item("test", 3, spec.model_copy(update={"size": 48}))
+    assert person.looked_at == FRAMES
+    np.testing.assert_array_equal(first.target_track.mask, again.target_track.mask)
+
+
+def test_another_rate_or_other_nets_are_another_look(tmp_path: Path, person: KnownPerson) -> None:
+    write_clip(tmp_path / "a.mp4")
+    folder_item("train", 0, spec_of(tmp_path))
+    folder_item("train", 0, spec_of(tmp_path).model_copy(update={"fps": 4.0, "latent_frames": 1}))
+    assert person.looked_at == FRAMES + FRAMES // 2
+
+
+def test_a_wide_video_is_seen_whole_and_shown_by_its_central_square(tmp_path: Path) -> None:
+    frames = np.full((FRAMES, 64, 128, 3), 100, np.uint8)
+    write_video(tmp_path / "a.mp4", frames, 8.0)
+    item = folder_item("train", 0, spec_of(tmp_path))
+    # the known person spans columns 16..112 and rows 16..48 of 128 x 64: all columns of the square, half of its rows
+    assert item.target_track.mask.shape == (5, 32, 32)
+    assert (item.target_track.mask[:, 8:24] > 200).mean() > 0.9
+    assert not item.target_track.mask[:, :7].any()
+
+
+def test_real_people_may_be_found_by_other_nets_and_synthetic_ones_by_none(tmp_path: Path) -> None:
+    looked = DataSpec(source="folder", folder=str(tmp_path), perception={"masks": "sam2"})  # type: ignore[arg-type]
+    assert looked.perception.masks == "sam2"
+    with pytest.raises(ValueError, match="source=folder"):
+        DataSpec(perception={"masks": "sam2"})  # type: ignore[arg-type]
+
+
 def test_a_video_barely_longer_than_the_window_takes_the_reference_it_has(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", frames=6)
     item = folder_item("train", 0, spec_of(tmp_path))
@@ -104,14 +161,7 @@ def test_a_text_file_named_as_a_video_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_video_that_shows_nobody_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Nobody(KnownPerson):
-        def track(self, frames: np.ndarray) -> PersonTrack:
-            count = len(frames)
-            boxes = np.full((count, 4), np.nan, np.float32)
-            empty = np.zeros(frames.shape[:3], np.uint8)
-            return PersonTrack(empty, boxes, np.zeros(count, np.float32), no_landmarks(count))
-
-    monkeypatch.setattr(folder_items, "MediapipePerception", Nobody)
+    look_with(Nobody(), monkeypatch)
     write_clip(tmp_path / "a.mp4")
     with pytest.raises(UserError, match=r"a\.mp4"):
         folder_item("train", 0, spec_of(tmp_path))

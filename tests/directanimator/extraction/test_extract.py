@@ -16,9 +16,10 @@ from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCue
 from directanimator.cues.triplet import driving_cues
 from directanimator.errors import UserError
 from directanimator.extraction.command import main, parse
-from directanimator.extraction.extract import STEPS, Watch, extract, keys_of
+from directanimator.extraction.extract import CODE, STEPS, extract, keys_of
 from directanimator.extraction.recorded import SIGHTINGS, stored_cues
-from directanimator.extraction.spec import ExtractionSpec
+from directanimator.extraction.sightings import Watch, sightings_of
+from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
 from directanimator.perception.person import Seen, Sighting, tracked
 from directanimator.perception.region import Patch, View
@@ -158,13 +159,22 @@ def test_a_key_names_the_code_of_its_step(monkeypatch):
     from directanimator.extraction import extract as module
 
     before = keys_of("v", SPEC, {}, None)
-    monkeypatch.setattr(module, "code_version", lambda step: "new" if step == "location" else module.CODE and "old")
+    monkeypatch.setattr(module, "version_of", lambda modules: "new" if modules == CODE["location"] else "old")
     old = keys_of("v", SPEC, {}, None)
-    monkeypatch.setattr(module, "code_version", lambda step: "old")
+    monkeypatch.setattr(module, "version_of", lambda modules: "old")
     older = keys_of("v", SPEC, {}, None)
     assert old["location"] != older["location"]
     assert {step for step in STEPS if old[step] == older[step]} == set(STEPS) - {"location"}
     assert before["location"] not in (old["location"], older["location"])
+
+
+def test_the_sightings_of_a_clip_are_those_that_its_cues_are_made_from(clip, store):
+    person = BrightPerson()
+    alone = sightings_of(clip, None, PerceptionSpec(), store, watch_of(person))
+    done = extract(clip, SPEC, store, watch_of(person))
+    assert "sightings" not in done.made
+    assert person.looked_at == alone.num_frames == 40
+    assert sightings_of(clip, None, PerceptionSpec(), store, watch_of(person)) == alone
 
 
 def test_a_video_that_breaks_off_leaves_no_cue_behind(clip, store, tmp_path):

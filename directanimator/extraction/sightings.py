@@ -1,0 +1,86 @@
+"""Where the person of a video is, frame by frame: looked for once, and taken from the store ever after."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from directanimator.ahead import ahead
+from directanimator.errors import UserError
+from directanimator.extraction.recorded import SIGHTINGS
+from directanimator.extraction.spec import PerceptionSpec
+from directanimator.extraction.store import Entry, Store, digest_of_file, key_of
+from directanimator.frozen import FrozenSpec
+from directanimator.perception import following, mediapipe, region, ssd
+from directanimator.perception.person import PersonWatch, Seen
+from directanimator.video import open_video
+
+CODE = (mediapipe, following, region, ssd)
+LIBRARIES = ("ai-edge-litert", "av", "numpy", "opencv-python", "scipy")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks at frames; made only when there is something to look at."""
+
+    make: Callable[[Path], PersonWatch]
+    """Who looks at the frames of a file."""
+    identity: Callable[[Path], Mapping[str, str]]
+    """What names the nets and their weights."""
+
+
+class Sightings(FrozenSpec):
+    """What is noted beside the sightings of a clip."""
+
+    fps: float
+    height: int
+    width: int
+    num_seen: int
+
+
+def version_of(modules: Sequence[ModuleType]) -> str:
+    """12 hex digits that change with the text of the modules and with the libraries that they run on."""
+    texts = [inspect.getsource(module) for module in modules] + [f"{name} {version(name)}" for name in LIBRARIES]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def sightings_key(video: str, fps: float | None, perception: PerceptionSpec, nets: Mapping[str, str]) -> str:
+    """The key of what nets see in a video of this digest, resampled to `fps`."""
+    named = {"nets": dict(nets), "perception": perception.model_dump(mode="json"), "code": version_of(CODE)}
+    return key_of({"video": video, "fps": fps, **named})
+
+
+def looked(
+    frames: Iterator[UInt8[ndarray, "h w 3"]], fps: float, watch: PersonWatch, store: Store, key: str
+) -> Iterator[Seen]:
+    """What the nets see; in the store once the last frame is read."""
+    with store.writer("sightings", key, SIGHTINGS) as writer:
+        height, width, num_seen = 0, 0, 0
+        for seen in watch.watch(frames):
+            writer.append(seen.sighting)
+            height, width = seen.frame.shape[:2]
+            num_seen += seen.sighting.mask is not None
+            yield seen
+        writer.notes.update(vars(Sightings(fps=fps, height=height, width=width, num_seen=num_seen)))
+
+
+def sightings_of(path: Path, fps: float | None, perception: PerceptionSpec, store: Store, watch: Watch) -> Entry:
+    """The sightings of a video, in the store afterwards.
+
+    Raises: UserError if the video cannot be read to its end."""
+    key = sightings_key(digest_of_file(path), fps, perception, watch.identity(path))
+    if store.entry("sightings", key) is None:
+        with open_video(path, fps) as video:
+            for _ in looked(ahead(video.frames), video.fps, watch.make(path), store, key):
+                pass
+    entry = store.entry("sightings", key)
+    if entry is None:
+        raise UserError(f"{store.root}: the sightings of {path} were removed while they were read; start again")
+    store.touch(entry)
+    return entry
