@@ -31,6 +31,8 @@ from directanimator.video import fit_square, open_video
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
+_SEEN = 127
+"""Coverage of a pixel, at least, in a frame that shows a person."""
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 TEST_SHARE = 8
 """Every eighth video of a folder is for testing, if it holds that many."""
@@ -92,6 +94,17 @@ def _watched(
     return frames, track
 
 
+def _chosen_frames(track: PersonTrack, count: int, rng: np.random.Generator) -> tuple[slice, int]:
+    """A window of `count` frames that shows the person at some time, and a reference frame that shows them: far from
+    the window, else outside it, else anywhere."""
+    seen = (track.mask > _SEEN).any(axis=(1, 2))
+    starts = [start for start in range(track.num_frames - count + 1) if seen[start : start + count].any()]
+    start = int(rng.choice(starts))
+    away = np.maximum(start - np.arange(track.num_frames), np.arange(track.num_frames) - (start + count - 1))
+    wanted = (np.flatnonzero(seen & (away > gap)) for gap in (REFERENCE_GAP, 0, -track.num_frames))
+    return slice(start, start + count), int(rng.choice(next(frames for frames in wanted if len(frames))))
+
+
 def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     """The item of an index, the same in every process.
 
@@ -99,15 +112,10 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     videos = videos_of_split(str(spec.folder), split)
     path = videos[index % len(videos)]
     frames, track = _watched(path, spec.fps, spec.size * SOURCE_SCALE, spec.perception)
-    room = len(frames) - spec.num_frames
-    if room < 1:
+    if len(frames) <= spec.num_frames:
         raise UserError(f"{path} has {len(frames)} frames at {spec.fps:g} fps; more than {spec.num_frames} are needed")
     rng = np.random.default_rng(np.random.SeedSequence([_SPLIT_CODE[split], index]))
-    start = int(rng.integers(room + 1))
-    outside = [i for i in range(len(frames)) if not start <= i < start + spec.num_frames]
-    far = [i for i in outside if not start - REFERENCE_GAP <= i < start + spec.num_frames + REFERENCE_GAP]
-    still = int(rng.choice(far or outside))
-    window = slice(start, start + spec.num_frames)
+    window, still = _chosen_frames(track, spec.num_frames, rng)
     own = track.part(window)
     return AnimationItem(
         reference=resize(frames[still : still + 1], spec.size),

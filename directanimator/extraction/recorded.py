@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from directanimator.cues.triplet import DrivingCues
-from directanimator.extraction.store import Arrays, Codec, Entry
+from directanimator.extraction.store import Arrays, Codec
 from directanimator.perception.person import Sighting
 from directanimator.perception.region import Patch
 
@@ -42,15 +41,3 @@ FRAME_ARRAYS: Codec[dict[str, np.ndarray]] = Codec(
         {name: values[i] for name, values in arrays.items()} for i in range(len(next(iter(arrays.values()))))
     ],
 )
-
-
-def stored_cues(pose: Entry, face: Entry, location: Entry) -> DrivingCues:
-    """The cues of a whole clip, in memory.
-
-    Raises: UserError if an entry is damaged."""
-    fields: dict[str, list[np.ndarray]] = {}
-    for entry in (pose, face, location):
-        for shard in entry.arrays():
-            for name, values in shard.items():
-                fields.setdefault(name, []).append(values)
-    return DrivingCues(**{name: np.concatenate(parts) for name, parts in fields.items()})

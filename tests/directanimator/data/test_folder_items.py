@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.data import folder_items
 from directanimator.data.folder_items import REFERENCE_GAP, folder_item, list_videos, videos_of_split
 from directanimator.data.spec import DataSpec
@@ -137,6 +140,27 @@ def test_real_people_may_be_found_by_other_nets_and_synthetic_ones_by_none(tmp_p
     assert looked.perception.masks == "sam2"
     with pytest.raises(ValueError, match="source=folder"):
         DataSpec(perception={"masks": "sam2"})  # type: ignore[arg-type]
+
+
+@given(
+    seen=st.lists(st.booleans(), min_size=6, max_size=30).filter(any),
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 5),
+)
+def test_the_reference_always_shows_the_person_and_the_window_does_at_some_time(seen, seed, count):
+    mask = np.zeros((len(seen), 8, 8), np.uint8)
+    mask[np.array(seen), 2:6, 2:6] = 255
+    nowhere = np.full((len(seen), 4), np.nan, np.float32)
+    track = PersonTrack(mask, nowhere, np.zeros(len(seen), np.float32), no_landmarks(len(seen)))
+    window, still = folder_items._chosen_frames(track, count, np.random.default_rng(seed))
+    assert window.start >= 0
+    assert window.stop == window.start + count <= len(seen)
+    assert any(seen[window])
+    assert seen[still]
+    others = [i for i, shows in enumerate(seen) if shows and not window.start <= i < window.stop]
+    assert not others or still in others
+    far = [i for i in others if i < window.start - REFERENCE_GAP or i >= window.stop + REFERENCE_GAP]
+    assert not far or still in far
 
 
 def test_a_video_barely_longer_than_the_window_takes_the_reference_it_has(tmp_path: Path) -> None:

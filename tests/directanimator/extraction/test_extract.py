@@ -13,11 +13,11 @@ from PIL import Image
 
 from directanimator.cues.alignment import identity_alignment
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
-from directanimator.cues.triplet import driving_cues
+from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.errors import UserError
 from directanimator.extraction.command import main, parse
 from directanimator.extraction.extract import CODE, STEPS, extract, keys_of
-from directanimator.extraction.recorded import SIGHTINGS, stored_cues
+from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Watch, sightings_of
 from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
@@ -73,8 +73,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def cues_in(store: Store, keys) -> object:
-    return stored_cues(*(store.entry(step, keys[step]) for step in ("pose", "face", "location")))
+def cues_in(store: Store, keys) -> DrivingCues:
+    found: dict[str, list[np.ndarray]] = {}
+    for step in ("pose", "face", "location"):
+        for shard in store.entry(step, keys[step]).arrays():
+            for name, values in shard.items():
+                found.setdefault(name, []).append(values)
+    return DrivingCues(**{name: np.concatenate(parts) for name, parts in found.items()})
 
 
 @pytest.mark.parametrize("height", [64, 47])
