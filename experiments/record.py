@@ -41,6 +41,19 @@ class MetricRecord:
 
 
 @dataclass(frozen=True)
+class Place:
+    """How far a log was read."""
+
+    offset: int
+    """Bytes."""
+    line: bytes
+    """The last line before it, by which a log is known again: every line bears the time of its writing."""
+
+
+START = Place(0, b"")
+
+
+@dataclass(frozen=True)
 class MetricsLog:
     """The measurements of a run, one JSON object per line, appended as they happen.
 
@@ -66,21 +79,27 @@ class MetricsLog:
         """Every whole record, in the order of writing; empty if there is no file.
 
         Raises: UserError naming file and line where a line is not a record."""
-        return self.read_from(0)[0]
+        return self.read_from(START)[0]
 
-    def read_from(self, offset: int) -> tuple[list[MetricRecord], int]:
-        """The whole records that start at byte `offset` or later, and the offset to read from next time.
+    def read_from(self, place: Place) -> tuple[list[MetricRecord], Place]:
+        """The whole records after a place, and the place to read from next time. All records, if the line before that
+        place is no longer there, because a resumed run has cut the log meanwhile.
 
         Raises: UserError naming file and line where a line is not a record."""
         try:
             with self.path.open("rb") as file:
-                file.seek(offset)
+                file.seek(place.offset - len(place.line))
                 content = file.read()
+                if not content.startswith(place.line):
+                    place = START
+                    file.seek(0)
+                    content = file.read()
         except FileNotFoundError:
-            return [], offset
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.split(b"\n")[:-1]
-        return [_parsed(line, self.path, number) for number, line in enumerate(lines, 1)], offset + len(whole)
+            return [], START
+        whole = content[len(place.line) : content.rfind(b"\n") + 1]
+        lines = whole.splitlines(keepends=True)
+        records = [_parsed(line, self.path, number) for number, line in enumerate(lines, 1)]
+        return records, Place(place.offset + len(whole), lines[-1]) if lines else place
 
     def truncate_after(self, step: int) -> None:
         """Nothing; afterwards no record of a later step, and no torn last line, is left. The rest is kept bit by bit.

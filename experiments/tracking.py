@@ -20,7 +20,17 @@ from urllib.parse import urlsplit, urlunsplit
 from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
-from experiments.record import TITLE_TAG, MetricRecord, MetricsLog, MirrorState, RunDirectory, Status, locked
+from experiments.record import (
+    START,
+    TITLE_TAG,
+    MetricRecord,
+    MetricsLog,
+    MirrorState,
+    Place,
+    RunDirectory,
+    Status,
+    locked,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -209,7 +219,7 @@ class _Mirror:
         self._client: MlflowClient | None = None
         self._state = MirrorState(run_id="")
         self._experiment_id = ""
-        self._offsets: dict[Path, int] = {}
+        self._read: dict[Path, Place] = {}
         self._known_points: dict[str, set[tuple[int, float | None]]] = {}
         self._known_files: dict[str, int] = {}
 
@@ -297,20 +307,20 @@ class _Mirror:
             self._push_file(client, file)
 
     def _push_measurements(self, client: "MlflowClient", log: MetricsLog) -> None:
-        offset = self._offsets.get(log.path, 0)
-        records, end = log.read_from(offset)
-        points = [point for record in records for point in _points(record)]
-        self._push_points(client, points)
-        self._offsets[log.path] = end
+        records, place = log.read_from(self._read.get(log.path, START))
+        self._push_points(client, [point for record in records for point in _points(record)])
+        self._read[log.path] = place
 
     def _push_points(self, client: "MlflowClient", points: "Sequence[Metric]") -> None:
         missing = [point for point in points if _identity(point) not in self._points_there(client, point.key)]
         for some in _sliced(missing, _METRICS_A_CALL):
             client.log_batch(self._state.run_id, metrics=some)
+        for point in missing:
+            self._known_points[point.key].add(_identity(point))
 
     def _points_there(self, client: "MlflowClient", name: str) -> set[tuple[int, float | None]]:
-        """What MLflow had of a metric when this mirror first met it. Later repetitions are harmless without it: a point
-        sent twice has the same time stamp, and MLflow keeps one."""
+        """What MLflow has of a metric. A resumed run measures anew what came after its checkpoint, at another time:
+        by step and value those points are the same, and are not sent again."""
         if name not in self._known_points:
             history = client.get_metric_history(self._state.run_id, name)
             self._known_points[name] = {_identity(point) for point in history}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
-from experiments.record import MetricsLog, RunDirectory, commit_tags, environment, locked
+from experiments.record import START, MetricsLog, RunDirectory, commit_tags, environment, locked
 
 NAMES = st.sampled_from(["loss", "val/psnr", "system/cpu", "grad norm"])
 ENTRIES = st.lists(st.tuples(st.integers(0, 50), st.dictionaries(NAMES, st.floats(), min_size=1)), max_size=12)
@@ -115,11 +115,25 @@ def test_reading_in_two_parts_equals_reading_at_once(entries):
     half = len(entries) // 2
     for step, values in entries[:half]:
         log.append(step, values)
-    first, offset = log.read_from(0)
+    first, place = log.read_from(START)
     for step, values in entries[half:]:
         log.append(step, values)
-    second, _ = log.read_from(offset)
+    second, _ = log.read_from(place)
     assert [r.step for r in first + second] == [step for step, _ in entries]
+
+
+@given(ENTRIES, st.integers(0, 50), ENTRIES)
+def test_a_reader_of_a_log_that_was_cut_starts_over_and_any_other_goes_on(before, step, after):
+    log = filled(before)
+    seen, place = log.read_from(START)
+    log.truncate_after(step)
+    for number, values in after:
+        log.append(number, values)
+    more, _ = log.read_from(place)
+    whole, is_cut = [record.step for record in log.read()], any(number > step for number, _ in before)
+    expected = whole if is_cut else whole[len(seen) :]
+    # a cut in the middle that spares the last line moves it: then the reader starts over as well
+    assert [record.step for record in more] == expected
 
 
 @pytest.mark.parametrize("name", ["", "a=b", "a//b", "../a", "/a", "a/", "loss\n", "x" * 251, "a[0]"])

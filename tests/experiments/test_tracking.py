@@ -62,6 +62,10 @@ def fill(run: RunDirectory, steps: range) -> None:
         run.metrics.append(step, {"loss": 1 / (step + 3), "val/psnr": step * math.pi})
 
 
+def everything(name: str) -> list[tuple[int, float]]:
+    return [(step, 1 / (step + 3) if name == "loss" else step * math.pi) for step in range(6)]
+
+
 def write_model(run: RunDirectory, content: str = "{}") -> None:
     run.model.mkdir(exist_ok=True)
     (run.model / "config.json").write_text(content)
@@ -168,6 +172,21 @@ def test_values_measured_anew_after_a_resume_are_not_doubled(run, uri):
     fill(run, range(5, 12))
     sync(run.path, uri)
     assert measured(uri, run_id, "loss", "val/psnr") == recorded(run, "loss", "val/psnr")
+
+
+@pytest.mark.parametrize(("back_to", "then"), [(0, 4), (2, 3), (3, 8), (5, 20)])
+def test_a_mirror_that_looked_before_a_resume_cut_the_record_misses_and_doubles_nothing(run, uri, back_to, then):
+    fill(run, range(6))
+    mirror = tracking._Mirror(run, uri)
+    mirror.push()
+    run.metrics.truncate_after(back_to)
+    fill(run, range(back_to + 1, then))
+    mirror.push()
+    assert measured(uri, mirror.complete(), "loss", "val/psnr") == {
+        name: [(step, value) for step, value in recorded(run, name)[name]]
+        + [(step, value) for step, value in everything(name) if then <= step < 6]
+        for name in ("loss", "val/psnr")
+    }
 
 
 def test_a_tracker_mirrors_while_the_run_goes_on_and_completes_at_the_end(run, uri, capfd):
