@@ -97,7 +97,7 @@ def _watched(
 def _chosen_frames(track: PersonTrack, count: int, rng: np.random.Generator) -> tuple[slice, int]:
     """A window of `count` frames that shows the person at some time, and a reference frame that shows them: far from
     the window, else outside it, else anywhere."""
-    seen = (track.mask > _SEEN).any(axis=(1, 2))
+    seen = np.asarray((track.mask > _SEEN).any(axis=(1, 2)))
     starts = [start for start in range(track.num_frames - count + 1) if seen[start : start + count].any()]
     start = int(rng.choice(starts))
     away = np.maximum(start - np.arange(track.num_frames), np.arange(track.num_frames) - (start + count - 1))
