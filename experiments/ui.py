@@ -15,8 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
-from directanimator.errors import UserError, did_you_mean
+from directanimator.errors import UserError
 from directanimator.places import mlruns_root
+from directanimator.words import read_words
 from experiments.space import journal_address
 from experiments.tracking import artifact_root, default_uri, prepare
 
@@ -32,14 +33,14 @@ _ENOUGH_S = 10.0
 def main(arguments: list[str]) -> int:
     """0 after Ctrl-C, the status of the server that ended by itself, or 2 after a line on stderr for bad input."""
     try:
-        words = _words(arguments)
+        words = read_words(arguments, (*_PORTS, _STORAGE))
         ports = free_ports({name: words.get(name) for name in _PORTS})
         studies = Path(mlruns_root() / "optuna")
         address = words.get(_STORAGE, journal_address(studies))
         check_studies(address)
         uri = prepare(default_uri())
     except UserError as problem:
-        print(problem, file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
     print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
@@ -90,18 +91,6 @@ def free_ports(asked: dict[str, str | None]) -> dict[str, int]:
             raise UserError(f"{tried} are all taken; choose another with {name}=NUMBER")
         chosen[name] = found
     return chosen
-
-
-def _words(arguments: list[str]) -> dict[str, str]:
-    words: dict[str, str] = {}
-    legal = (*_PORTS, _STORAGE)
-    for argument in arguments:
-        name, sign, value = argument.partition("=")
-        if name not in legal or not sign:
-            spelled = "port=NUMBER, studies_port=NUMBER, storage=URL"
-            raise UserError(f"unknown argument {argument!r}; legal: {spelled}{did_you_mean(name, legal)}")
-        words[name] = value
-    return words
 
 
 def _asked_port(name: str, text: str) -> int:
