@@ -8,6 +8,7 @@ RUNS_VARIABLE = "DIRECTANIMATOR_RUNS"
 ASSETS_VARIABLE = "DIRECTANIMATOR_ASSETS"
 FEATURES_VARIABLE = "DIRECTANIMATOR_FEATURES"
 CUES_VARIABLE = "DIRECTANIMATOR_CUES"
+WEIGHTS_VARIABLE = "DIRECTANIMATOR_WEIGHTS"
 
 
 def _chosen(variable: str, default: Path) -> Path:
@@ -40,6 +41,11 @@ def features_root() -> Path:
 def cues_root() -> Path:
     """The absolute directory of extracted cues: $DIRECTANIMATOR_CUES, else `.cache/cues`."""
     return _chosen(CUES_VARIABLE, PROJECT / ".cache" / "cues")
+
+
+def weights_root() -> Path:
+    """The absolute directory of weight files that people put there: $DIRECTANIMATOR_WEIGHTS, else `.cache/weights`."""
+    return _chosen(WEIGHTS_VARIABLE, PROJECT / ".cache" / "weights")
 
 
 def pretraining_root() -> Path:

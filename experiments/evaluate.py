@@ -1,4 +1,6 @@
-"""The evaluation at the end of a run: fixed test clips, self- and cross-driven, scored beside the trivial answers."""
+"""The evaluation at the end of a run: fixed test clips, self- and cross-driven, scored beside the trivial answers.
+
+Scores by ground truth come first; the metrics of the field stand beside them."""
 
 import functools
 import json
@@ -14,13 +16,18 @@ from PIL import Image
 
 from directanimator.atomic import atomic_write, write_json
 from directanimator.cues.canvas import resize
-from directanimator.cues.preview import cue_strip
+from directanimator.cues.preview import cue_strip, cues_in_color
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
+from directanimator.metrics.catalog import Role
+from directanimator.metrics.clip_folder import Clip
 from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
+from directanimator.metrics.gallery import GalleryClip, Ranking, write_gallery
 from directanimator.metrics.protocol import Protocol
+from directanimator.metrics.report import record, write_report
+from directanimator.metrics.spec import NetworkName
 from directanimator.metrics.trivial import (
     paint_driving_outline,
     paste_driving_frame,
@@ -33,16 +40,22 @@ from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
 from directanimator.video import write_video
+from experiments.measures import means, measured
 from experiments.pools import empty_text, item_maker
 from experiments.record import RunDirectory
 from experiments.sheet import SheetRow, comparison_video, contact_sheet
 from experiments.spec import ExperimentSpec, Subset
+from experiments.worst_clips import WORST, WORST_JUDGED, merged, rankings_of, worst_of
 
 NOISE_SEED = 20260605
 """Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
 BATCH = 16
 NUM_SHEET_ROWS = 10
 NUM_VIDEOS = 6
+GALLERY = "worst_clips.html"
+GALLERY_FROM_REPORT = f"../{GALLERY}"
+IN_MEMORY = "none, in memory"
+"""How the pixels of test clips were read: not at all, neither the model's nor the true ones."""
 
 _AGAIN = "remove it, and the run is evaluated again"
 
@@ -127,12 +140,26 @@ def trivial_answers(clip: TestClip) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
     }
 
 
-def evaluate(model: CueFusionTransformer, codec: VideoCodec, spec: ExperimentSpec, run: RunDirectory) -> None:
-    """Nothing; writes evaluation.json, contact sheets, cue strips and videos into the run."""
+def evaluate(
+    model: CueFusionTransformer,
+    codec: VideoCodec,
+    spec: ExperimentSpec,
+    run: RunDirectory,
+    networks: Sequence[NetworkName] = (),
+) -> None:
+    """Nothing; writes evaluation.json, contact sheets, cue strips, videos and the failure gallery into the run.
+
+    What needs no network is always measured, and what the `networks` say, with a report of its own."""
     clips = make_test_clips(spec)
+    media = run.media / f"step_{_last_step(run):06d}"
     scores: dict[str, Scores] = {}
     trivial: dict[str, dict[str, Scores]] = {}
     ceiling: dict[str, Scores] = {}
+    found: dict[str, dict[str, object]] = {}
+    summary: dict[str, dict[str, float]] = {}
+    worst: list[GalleryClip] = []
+    count = WORST_JUDGED if networks else WORST
+    ranked: list[list[Ranking]] = []
     for subset, chosen in clips.items():
         generated = generate_clips(model, codec, chosen, spec)
         scores[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, generated, strict=True)])
@@ -142,17 +169,59 @@ def evaluate(model: CueFusionTransformer, codec: VideoCodec, spec: ExperimentSpe
             trivial.setdefault(name, {})[subset] = _numbered(scored)
         decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in chosen]
         ceiling[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, decoded, strict=True)])
-        _write_media(run.media / f"step_{_last_step(run):06d}", subset, chosen, generated, spec)
+        _write_media(media, subset, chosen, generated, spec)
+        names = [f"{subset}_{index:02d}" for index in range(len(chosen))]
+        measurement = measured(_in_roles(names, chosen, generated, spec), networks)
+        found[subset] = record(measurement)
+        summary[subset] = _means(scores[subset]) | means(measurement)
+        ranked.append(rankings_of(names, scores[subset], measurement))
+        shown = worst_of(ranked[-1], count)
+        worst += [
+            _gallery_clip(name, subset, clip, frames, spec)
+            for name, clip, frames in zip(names, chosen, generated, strict=True)
+            if name in shown
+        ]
+        if networks:
+            write_report(media / f"{subset}_metrics", measurement, (), GALLERY_FROM_REPORT)
+    write_gallery(media / GALLERY, worst, merged(ranked), count, title=f"Worst test clips, seed {spec.seed}")
     report = {
         "protocol": _protocol(spec).model_dump(mode="json"),
         "sampling": spec.sampling.model_dump(mode="json"),
+        "networks": list(networks),
         "seed": spec.seed,
         "clips": scores,
         "trivial": trivial,
         "ceiling": ceiling,
-        "summary": {subset: _means(values) for subset, values in scores.items()},
+        "measured": found,
+        "summary": summary,
     }
     write_json(run.evaluation_file, _without_nan(report))
+
+
+def _in_roles(
+    names: Sequence[str],
+    clips: Sequence[TestClip],
+    generated: Sequence[UInt8[np.ndarray, "f h w 3"]],
+    spec: ExperimentSpec,
+) -> dict[str, dict[Role, Clip]]:
+    """The clips as metrics want them. The target is the truth of every pixel, so no driver is compared with."""
+    fps = spec.data.fps
+    return {
+        name: {
+            "generated": Clip(frames, fps, IN_MEMORY),
+            "target": Clip(clip.item.target, fps, IN_MEMORY),
+            "reference": Clip(clip.item.reference, None, IN_MEMORY),
+        }
+        for name, clip, frames in zip(names, clips, generated, strict=True)
+    }
+
+
+def _gallery_clip(
+    name: str, subset: str, clip: TestClip, generated: UInt8[np.ndarray, "f h w 3"], spec: ExperimentSpec
+) -> GalleryClip:
+    cues = cues_in_color(dropped(clip.cues, spec.cues))
+    reference, target = clip.item.reference, clip.item.target
+    return GalleryClip(name, generated, target, reference, clip.driving, cues, spec.data.fps, subset)
 
 
 def read_evaluation(run: RunDirectory) -> dict[str, object]:
@@ -168,13 +237,15 @@ def read_evaluation(run: RunDirectory) -> dict[str, object]:
     return found
 
 
-def is_evaluated(run: RunDirectory, spec: ExperimentSpec) -> bool:
-    """Whether the run holds an evaluation by this very sampler and protocol."""
+def is_evaluated(run: RunDirectory, spec: ExperimentSpec, networks: Sequence[NetworkName] = ()) -> bool:
+    """Whether the run holds an evaluation by this very sampler and protocol, and by these networks at least."""
     if not run.evaluation_file.exists():
         return False
     found = read_evaluation(run)
     wanted = {"sampling": spec.sampling.model_dump(mode="json"), "protocol": _protocol(spec).model_dump(mode="json")}
-    return all(found.get(key) == value for key, value in wanted.items())
+    asked = found.get("networks", [])
+    known = set(asked) if isinstance(asked, list) else set()
+    return known.issuperset(networks) and all(found.get(key) == value for key, value in wanted.items())
 
 
 def _protocol(spec: ExperimentSpec) -> Protocol:

@@ -18,6 +18,7 @@ from directanimator.model.published import check_scheduler
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
 from experiments.execution import PLAIN, Execution, check_execution
+from experiments.measures import check_networks, networks_for
 from experiments.pools import empty_text, held_out_pool, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
@@ -112,8 +113,9 @@ def run_stage(
         if not is_trained(run):
             train_stage(job, run, accelerator)
         model = trained_model(run, job.spec)
-        if accelerator.is_main_process and not is_evaluated(run, job.spec):
-            evaluate(model.to(accelerator.device), codec, job.spec, run)
+        networks = networks_for(job.spec, job.stage)
+        if accelerator.is_main_process and not is_evaluated(run, job.spec, networks):
+            evaluate(model.to(accelerator.device), codec, job.spec, run, networks)
         status = "finished"
     except (StoppedTrainingError, KeyboardInterrupt):
         status = "interrupted"
@@ -124,6 +126,16 @@ def run_stage(
         tracker.finish()
     accelerator.wait_for_everyone()
     return model
+
+
+def _check_that_it_can_be_measured(spec: ExperimentSpec) -> None:
+    """Nothing, unless weights are missing by which the run is still to be judged: known before days of training.
+
+    Raises: UserError."""
+    networks = networks_for(spec, "cross_id")
+    run = RunDirectory(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
+    if networks and not is_evaluated(run, spec, networks):
+        check_networks(networks)
 
 
 def is_trained(run: RunDirectory) -> bool:
@@ -149,6 +161,7 @@ def run_experiment(
 
     Raises: UserError for what cannot be met; StoppedTrainingError after SIGINT or SIGTERM, or when given up."""
     accelerator = launch(spec)
+    _check_that_it_can_be_measured(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec == "cogvideox":
         check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)

@@ -76,8 +76,11 @@ def _run(resolved: Resolved, execution: Execution) -> int:
 def _show(resolved: Resolved, run: "RunDirectory") -> None:
     from experiments.comparison import render_comparison
     from experiments.evaluate import read_evaluation
+    from experiments.measures import render_measures
 
-    print(render_comparison({resolved.ablation.name: [read_evaluation(run)]}))
+    evaluation = read_evaluation(run)
+    print(render_comparison({resolved.ablation.name: [evaluation]}))
+    print(render_measures(evaluation))
     print(f"run      {run.path}\nsheets   {run.media}\nbrowse   python -m experiments.ui")
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec
 from directanimator.frozen import FrozenSpec
+from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
@@ -36,11 +37,21 @@ class EvaluationSpec(FrozenSpec):
 
     subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("self", "cross")
     """self: driven by the reference's own clip. cross: driven by another person."""
+    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)] | None = None
+    """Networks whose metrics are measured beside the scores by ground truth; their weights have to be there first.
+    To be fetched: mobilenet_v2 (FID, KID and LPIPS in its own features), i3d (FVD, KVD, FID-VID), person (landmarks and
+    masks by MediaPipe), dlib_face (identity). To be brought: inception (FID), alexnet (LPIPS), arcface, dwpose."""
 
     @model_validator(mode="after")
     def _subsets_are_named_once(self) -> Self:
         if len(set(self.subsets)) != len(self.subsets):
             raise ValueError(f"subsets={','.join(self.subsets)} names a subset twice")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_are_named_once(self) -> Self:
+        if self.networks is not None and len(set(self.networks)) != len(self.networks):
+            raise ValueError(f"networks={','.join(self.networks)} names a network twice")
         return self
 
 
@@ -96,6 +107,12 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     if data.source == "folder" and "cross" in spec.evaluation.subsets:
         given = f"evaluation.subsets={','.join(spec.evaluation.subsets)}"
         found.append(f"{given}: must be self with data.source=folder, whose clips have no cross-ID target")
+    if "i3d" in (spec.evaluation.networks or ()) and data.num_frames < I3D_MIN_FRAMES:
+        given = f"evaluation.networks={','.join(spec.evaluation.networks or ())}"
+        found.append(
+            f"{given}: i3d needs clips of {I3D_MIN_FRAMES} frames or more, data.latent_frames={data.latent_frames} "
+            f"gives {data.num_frames}"
+        )
     return found
 
 

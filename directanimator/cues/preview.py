@@ -13,8 +13,12 @@ def cue_strip(
     frames_resized: UInt8[np.ndarray, "f h w 3"], mask: UInt8[np.ndarray, "f h w"], cues: DrivingCues
 ) -> UInt8[np.ndarray, "f h 5*w 3"]:
     """Frame, mask, pose cue, face cue and location cue side by side, RGB 0..255."""
-    panels = [frames_resized, _gray_to_rgb(mask), _gray_to_rgb(cues.pose_cue), cues.face_cue, location_in_color(cues)]
-    return np.concatenate(panels, axis=2)
+    return np.concatenate([frames_resized, _gray_to_rgb(mask), cues_in_color(cues)], axis=2)
+
+
+def cues_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h 3*w 3"]:
+    """Pose cue, face cue and location cue side by side, RGB 0..255."""
+    return np.concatenate([_gray_to_rgb(cues.pose_cue), cues.face_cue, location_in_color(cues)], axis=2)
 
 
 def location_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h w 3"]:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from directanimator.errors import UserError, did_you_mean
-from directanimator.metrics.catalog import ROLES, ClipMetric, Role, SetMetric, chosen
+from directanimator.metrics.catalog import METRICS, ROLES, ClipMetric, Role, SetMetric, chosen, missing_files
 from directanimator.metrics.clip_folder import clips_of, read_clip
 from directanimator.metrics.feature_cache import FeatureCache
-from directanimator.metrics.folders import DEFAULT_WINDOW, Folders, Match, Measurement, measure
+from directanimator.metrics.folders import Folders, Match, measure
 from directanimator.metrics.gallery import DEFAULT_FPS, GalleryClip, worst_clips, write_gallery
+from directanimator.metrics.measurement import DEFAULT_WINDOW, Measurement
 from directanimator.metrics.networks.i3d import MIN_FRAMES
 from directanimator.metrics.report import differences_to, rankings, text, write_report
-from directanimator.places import features_root
+from directanimator.places import WEIGHTS_VARIABLE, features_root
 from directanimator.words import read_words, whole
 
 USAGE = "python -m directanimator.metrics generated=DIR target=DIR [reference=DIR driving=DIR] [metrics=all]"
@@ -34,6 +35,9 @@ HELP = f"""{USAGE} [key=value ...]
   against=FILE     an earlier report.json: differences on the same clips, where the protocols are equal
   --list           what the metrics are
   --debug          show the traceback of an error
+
+Standard FID, LPIPS, ArcFace and DWPose need files that cannot be shipped: put them into ${WEIGHTS_VARIABLE}
+(default: .cache/weights); --list names them. metrics=all takes them once they are there.
 
 Exit status: 0; 1 when a clip could not be read or a metric not be measured (they are listed); 2 for bad input."""
 OTHER_KEYS = ("metrics", "match", "window", "output", "worst", "against")
@@ -126,9 +130,9 @@ def _gallery_clip(folders: Folders, name: str) -> GalleryClip | None:
 
 def _listing() -> str:
     lines = []
-    for metric in chosen("all"):
-        needs = f" (needs {' '.join(metric.roles)})" if metric.roles else ""
-        lines.append(f"{metric.name:20} {metric.better:6} is better  {metric.meaning}{needs}")
+    for metric in METRICS:
+        needs = f" (needs {', '.join(found)})" if (found := [*metric.roles, *missing_files(metric)]) else ""
+        lines.append(f"{metric.name:22} {metric.better:6} is better  {metric.meaning}{needs}")
     return "\n".join(lines)
 
 

@@ -29,18 +29,25 @@ from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import SYNTH_VERSION, Identity, SyntheticPair, View, pair_at, render_clip
 from directanimator.data.synthetic_items import synthetic_item, synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
-from directanimator.metrics.catalog import METRICS, ClipEvidence, ClipMetric, SetMetric, extractors_of, values_of
+from directanimator.metrics.catalog import (
+    METRICS,
+    ClipEvidence,
+    ClipMetric,
+    SetMetric,
+    chosen,
+    extractors_of,
+    values_of,
+)
 from directanimator.metrics.degradations import DEGRADATIONS, STRENGTHS, degraded
 from directanimator.metrics.feature_cache import FeatureCache
 from directanimator.metrics.features import EXTRACTORS, Frames, Networks, observe
 from directanimator.metrics.folders import Folders, measure
 from directanimator.metrics.frechet import frechet_distance, small_sample_bias
 from directanimator.metrics.kernel_distance import kernel_distance
+from directanimator.metrics.measurement import Metrics
 from directanimator.places import PROJECT, features_root
 from directanimator.progress import progress
 from directanimator.video import write_video
-
-Metrics = Sequence[ClipMetric | SetMetric]
 
 # ---------------------------------------------------------------- ordering
 
@@ -131,7 +138,7 @@ def _rendered(pair: SyntheticPair, identity: Identity, times: np.ndarray) -> Fra
     return resize(clip.frames, ORDERING_SIZE)
 
 
-def responses(clips: Sequence[OrderingClip], metrics: Metrics = METRICS) -> dict[str, dict[str, Response]]:
+def responses(clips: Sequence[OrderingClip], metrics: Metrics) -> dict[str, dict[str, Response]]:
     """By metric and degradation, the response on these clips."""
     networks, names = Networks(), extractors_of(metrics)
     look = functools.partial(observe, networks, names=names, window=ORDERING_FRAMES)
@@ -171,7 +178,8 @@ def _clip_value(metric: ClipMetric, evidence: ClipEvidence, networks: Networks) 
 
 def ordering_report(found: Mapping[str, Mapping[str, Response]], num_clips: int) -> str:
     """The table of rank correlations, the claims that failed, and the values behind them, as Markdown."""
-    claims = [(metric, kind) for metric in METRICS for kind in sorted(metric.sees) if metric.name in found]
+    metrics = [metric for metric in METRICS if metric.name in found]
+    claims = [(metric, kind) for metric in metrics for kind in sorted(metric.sees)]
     failed = [
         (m, k) for m, k in claims if is_blind(found[m.name], k) or not found[m.name][k].correlation >= MONOTONE
     ]
@@ -189,11 +197,11 @@ def ordering_report(found: Mapping[str, Mapping[str, Response]], num_clips: int)
         f"{len(claims) - len(failed)} of {len(claims)} claims hold (correlation >= {MONOTONE}).",
         *(f"Does not hold: `{m.name}` on {kind}, {found[m.name][kind].correlation:.2f}." for m, kind in failed),
         "",
-        *_markdown(["metric", *DEGRADATIONS], [_ordering_row(metric, found[metric.name]) for metric in METRICS]),
+        *_markdown(["metric", *DEGRADATIONS], [_ordering_row(metric, found[metric.name]) for metric in metrics]),
         "",
         "## Values at strengths 0 to 5",
         "",
-        *_markdown(["metric", *DEGRADATIONS], [_value_row(metric, found[metric.name]) for metric in METRICS]),
+        *_markdown(["metric", *DEGRADATIONS], [_value_row(metric, found[metric.name]) for metric in metrics]),
         "",
         "Synthetic humans show how metrics behave; thresholds for real videos do not follow from this table.",
     ]
@@ -352,7 +360,7 @@ def speed_report(first: Timing, second: Timing, clips: int, threads: int) -> str
 
 def _ordering() -> str:
     clips = ordering_clips()
-    return ordering_report(responses(clips), len(clips))
+    return ordering_report(responses(clips, chosen("all")), len(clips))
 
 
 def _fvd_bias() -> str:
@@ -363,7 +371,7 @@ def _speed() -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folders = write_speed_clips(Path(scratch), SPEED_CLIPS)
         cache = FeatureCache(Path(scratch) / "features")
-        timings = [timed(lambda: measure(folders, METRICS, cache=cache)) for _ in range(2)]
+        timings = [timed(lambda: measure(folders, chosen("all"), cache=cache)) for _ in range(2)]
     return speed_report(timings[0], timings[1], SPEED_CLIPS, torch.get_num_threads())
 
 

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Real
 from directanimator.errors import UserError, did_you_mean
 from directanimator.metrics import face_identity, image, landmarks
 from directanimator.metrics.drift import color_drift, identity_drift
-from directanimator.metrics.features import Networks, Observed
+from directanimator.metrics.features import EXTRACTORS, Networks, Observed, with_needed
 from directanimator.metrics.flicker import flicker
 from directanimator.metrics.frechet import frechet_distance
 from directanimator.metrics.kernel_distance import kernel_distance
 from directanimator.metrics.mask import mask_iou
+from directanimator.metrics.networks.alexnet import lpips
 from directanimator.metrics.perceptual import lpips_mobilenetv2
 
 Better = Literal["higher", "lower"]
@@ -62,6 +63,8 @@ class Metric:
     sees: frozenset[Degradation] = field(default=frozenset())
     """Degradations in whose strength it is monotone."""
     decimals: int = 3
+    follows_driver: bool = False
+    """Whether it compares with the driving video where that is given."""
     has_ceiling: bool = False
     """Whether the target itself does not get the best value: then its value is shown beside."""
 
@@ -84,47 +87,92 @@ class SetMetric(Metric):
     """Whether small sets make it larger."""
 
 
-def _shown(evidence: ClipEvidence) -> Bool[np.ndarray, " f"]:
-    """Frames in which the truth shows a face."""
-    return np.asarray(np.isfinite(_embedding(evidence.target)).all(axis=1))
+ClipValue = Callable[[ClipEvidence, Networks], float]
 
 
-def _embedding(observed: Observed) -> np.ndarray:
-    return observed.features["dlib_face.embedding"]
-
-
-def _fis_reference(evidence: ClipEvidence, networks: Networks) -> float:
-    made = _embedding(evidence.generated)
-    reference = evidence.reference
-    if reference is None:
-        raise ValueError("no reference")
-    seen = _embedding(reference)[np.isfinite(_embedding(reference)).all(axis=1)]
-    if not len(seen):
-        raise ValueError("no face found in the reference")
-    return face_identity.fis(made, np.repeat(seen[:1], len(made), axis=0), _shown(evidence))
-
-
-def _identity_drift(evidence: ClipEvidence, networks: Networks) -> float:
-    return identity_drift(face_identity.similarity(_embedding(evidence.generated), _embedding(evidence.target)))
-
-
-def _plc(normalizer: landmarks.Normalizer) -> Callable[[ClipEvidence, Networks], float]:
+def _plc(array: str, normalizer: landmarks.Normalizer) -> ClipValue:
     def compute(evidence: ClipEvidence, networks: Networks) -> float:
         made, driver = evidence.generated, evidence.motion
         sizes = (made.frames.shape[1:3], driver.frames.shape[1:3])
-        return landmarks.plc(_body(made), _body(driver), *sizes, normalizer)
+        return landmarks.plc(made.features[array], driver.features[array], *sizes, normalizer)
 
     return compute
 
 
-def _body(observed: Observed) -> np.ndarray:
-    return observed.features["person.landmarks"]
+def _flc(array: str) -> ClipValue:
+    return lambda e, n: landmarks.flc(e.generated.features[array], e.motion.features[array])
+
+
+def _recall(array: str) -> ClipValue:
+    return lambda e, n: landmarks.landmark_recall(e.generated.features[array], e.motion.features[array])
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """The metrics of face identity on one network's embeddings."""
+
+    array: str
+
+    def target(self, evidence: ClipEvidence, networks: Networks) -> float:
+        return face_identity.fis(self._made(evidence), self._true(evidence), self._shown(evidence))
+
+    def reference(self, evidence: ClipEvidence, networks: Networks) -> float:
+        if evidence.reference is None:
+            raise ValueError("no reference")
+        found = evidence.reference.features[self.array]
+        seen, made = found[np.isfinite(found).all(axis=1)], self._made(evidence)
+        if not len(seen):
+            raise ValueError("no face found in the reference")
+        return face_identity.fis(made, np.repeat(seen[:1], len(made), axis=0), self._shown(evidence))
+
+    def adjacent(self, evidence: ClipEvidence, networks: Networks) -> float:
+        return face_identity.fts(self._made(evidence), self._shown(evidence))
+
+    def recall(self, evidence: ClipEvidence, networks: Networks) -> float:
+        return face_identity.face_recall(self._made(evidence), self._shown(evidence))
+
+    def drift(self, evidence: ClipEvidence, networks: Networks) -> float:
+        return identity_drift(face_identity.similarity(self._made(evidence), self._true(evidence)))
+
+    def _made(self, evidence: ClipEvidence) -> np.ndarray:
+        return evidence.generated.features[self.array]
+
+    def _true(self, evidence: ClipEvidence) -> np.ndarray:
+        return evidence.target.features[self.array]
+
+    def _shown(self, evidence: ClipEvidence) -> Bool[np.ndarray, " f"]:
+        """Frames in which the truth shows a face."""
+        return np.asarray(np.isfinite(self._true(evidence)).all(axis=1))
 
 
 _PIXELS: frozenset[Degradation] = frozenset({"noise", "blur", "shift", "identity_swap", "frame_shuffle", "color_slide"})
 _LOOKS: frozenset[Degradation] = frozenset({"noise", "blur"})
-_FACE = ("dlib_face", "person")
 _DLIB = "dlib's network, not ArcFace"
+
+
+def _identity_metrics(network: str, suffix: str, who: str) -> tuple[ClipMetric, ...]:
+    """The metrics of face identity of one network."""
+    faces, needs = _Identity(f"{network}.embedding"), (network, "person")
+    swap: frozenset[Degradation] = frozenset({"identity_swap"})
+    return (
+        ClipMetric(
+            f"fis_{suffix}", f"face identity similarity with the target's face ({who}); a missing face counts 0",
+            "higher", features=needs, sees=swap, compute=faces.target,
+        ),
+        ClipMetric(
+            f"fis_{suffix}_reference", f"face identity similarity with the reference's face ({who})", "higher",
+            features=needs, roles=("reference",), sees=swap, has_ceiling=True, compute=faces.reference,
+        ),
+        ClipMetric(
+            f"fts_{suffix}", f"face identity similarity of adjacent frames ({who})", "higher", features=needs,
+            has_ceiling=True, sees=swap, compute=faces.adjacent,
+        ),
+        ClipMetric(
+            f"identity_drift_{suffix}", f"similarity with the true face lost from first to last quarter ({who})",
+            "lower", features=needs, compute=faces.drift,
+        ),
+    )  # fmt: skip
+
 
 METRICS: tuple[ClipMetric | SetMetric, ...] = (
     ClipMetric(
@@ -149,6 +197,10 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         compute=lambda e, n: lpips_mobilenetv2(n.mobilenet_v2, e.generated.frames, e.target.frames),
     ),
     ClipMetric(
+        "lpips", "LPIPS on AlexNet", "lower", parameters="version=0.1 net=alex", network="alexnet", sees=_PIXELS,
+        compute=lambda e, n: lpips(n.alexnet, e.generated.frames, e.target.frames),
+    ),
+    ClipMetric(
         "flicker", "difference of frame differences: temporal error", "lower", decimals=4,
         sees=frozenset({"noise", "frame_shuffle"}), compute=lambda e, n: flicker(e.generated.frames, e.target.frames),
     ),
@@ -157,52 +209,50 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         sees=frozenset({"color_slide"}), compute=lambda e, n: color_drift(e.generated.frames, e.target.frames),
     ),
     ClipMetric(
-        "mask_iou", "overlap of the person with the target's, MediaPipe masks", "higher", features=("person",),
-        sees=frozenset({"shift", "frame_shuffle"}),
+        "mask_iou_mediapipe", "overlap of the person with the target's, MediaPipe masks", "higher",
+        features=("person",), sees=frozenset({"shift", "frame_shuffle"}),
         compute=lambda e, n: mask_iou(e.generated.features["person.mask"], e.target.features["person.mask"]),
     ),
+    *_identity_metrics("dlib_face", "dlib", _DLIB),
     ClipMetric(
-        "fis_dlib", f"face identity similarity with the target's face ({_DLIB}); a missing face counts 0", "higher",
-        features=_FACE, sees=frozenset({"identity_swap"}),
-        compute=lambda e, n: face_identity.fis(_embedding(e.generated), _embedding(e.target), _shown(e)),
+        "face_recall", "share of the target's faces that are found in the generated frames", "higher",
+        features=("dlib_face", "person"), compute=_Identity("dlib_face.embedding").recall,
     ),
-    ClipMetric(
-        "fis_dlib_reference", f"face identity similarity with the reference's face ({_DLIB})", "higher",
-        features=_FACE, roles=("reference",), sees=frozenset({"identity_swap"}), has_ceiling=True,
-        compute=_fis_reference,
-    ),
-    ClipMetric(
-        "fts_dlib", f"face identity similarity of adjacent frames ({_DLIB})", "higher", features=_FACE,
-        has_ceiling=True, sees=frozenset({"identity_swap"}),
-        compute=lambda e, n: face_identity.fts(_embedding(e.generated), _shown(e)),
-    ),
-    ClipMetric(
-        "face_recall", "share of the target's faces that are found in the generated frames", "higher", features=_FACE,
-        compute=lambda e, n: face_identity.face_recall(_embedding(e.generated), _shown(e)),
-    ),
-    ClipMetric(
-        "identity_drift_dlib", f"similarity with the true face lost from first to last quarter ({_DLIB})", "lower",
-        features=_FACE, compute=_identity_drift,
-    ),
+    *_identity_metrics("arcface", "arcface", "ArcFace, aligned by MediaPipe"),
     ClipMetric(
         "plc", "distance of body landmarks to the driver's (the target's without driving=)", "lower", decimals=4,
-        parameters="normalizer=image", features=("person",), has_ceiling=True,
-        sees=frozenset({"shift", "frame_shuffle"}), compute=_plc("image"),
+        parameters="normalizer=image", features=("person",), follows_driver=True, has_ceiling=True,
+        sees=frozenset({"shift", "frame_shuffle"}), compute=_plc("person.landmarks", "image"),
     ),
     ClipMetric(
         "plc_person", "the same, moved and scaled to the person", "lower", parameters="normalizer=person",
-        features=("person",), has_ceiling=True, sees=frozenset({"frame_shuffle"}), compute=_plc("person"),
+        features=("person",), follows_driver=True, has_ceiling=True, sees=frozenset({"frame_shuffle"}),
+        compute=_plc("person.landmarks", "person"),
     ),
     ClipMetric(
         "joint_recall", "share of the driver's landmarks that are found in the generated frames", "higher",
-        features=("person",), has_ceiling=True,
-        compute=lambda e, n: landmarks.landmark_recall(_body(e.generated), _body(e.motion)),
+        features=("person",), follows_driver=True, has_ceiling=True,
+        compute=_recall("person.landmarks"),
     ),
     ClipMetric(
         "flc", "distance of face landmarks to the driver's, in shares of the face", "lower", decimals=4,
-        parameters="normalizer=face box points=468", features=("person",), has_ceiling=True,
-        sees=frozenset({"frame_shuffle"}),
-        compute=lambda e, n: landmarks.flc(e.generated.features["person.mesh"], e.motion.features["person.mesh"]),
+        parameters="normalizer=face box points=468", features=("person",), follows_driver=True, has_ceiling=True,
+        sees=frozenset({"frame_shuffle"}), compute=_flc("person.mesh"),
+    ),
+    ClipMetric(
+        "plc_dwpose", "distance of DWPose's body landmarks to the driver's (the target's without driving=)", "lower",
+        decimals=4, parameters="normalizer=image points=17 confident=0.3", features=("dwpose",), follows_driver=True,
+        has_ceiling=True, sees=frozenset({"shift", "frame_shuffle"}), compute=_plc("dwpose.body", "image"),
+    ),
+    ClipMetric(
+        "joint_recall_dwpose", "share of the driver's DWPose landmarks that are found in the generated frames",
+        "higher", parameters="points=17 confident=0.3", features=("dwpose",), follows_driver=True, has_ceiling=True,
+        compute=_recall("dwpose.body"),
+    ),
+    ClipMetric(
+        "flc_dwpose", "distance of DWPose's face landmarks to the driver's, in shares of the face", "lower",
+        decimals=4, parameters="normalizer=face box points=68 confident=0.3", features=("dwpose",),
+        follows_driver=True, has_ceiling=True, sees=frozenset({"frame_shuffle"}), compute=_flc("dwpose.face"),
     ),
     SetMetric(
         "fvd", "Frechet distance of I3D logits", "lower", features=("i3d",), decimals=1, array="i3d.logits",
@@ -217,6 +267,15 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         "fid_vid_i3d", "Frechet distance of I3D's pooled features; DisCo's FID-VID has another network", "lower",
         features=("i3d",), array="i3d.pooled", parameters="covariance=n-1 features=pooled",
         sees=_LOOKS | {"frame_shuffle"},
+    ),
+    SetMetric(
+        "fid", "Frechet distance over all frames", "lower", features=("inception",), array="inception.pooled",
+        parameters="covariance=n-1 frames=pooled", sees=_LOOKS | {"identity_swap"}, decimals=2,
+    ),
+    SetMetric(
+        "kid", "unbiased kernel distance over all frames", "lower", features=("inception",),
+        array="inception.pooled", parameters="kernel=(x.y/d+1)^3", compute=kernel_distance, biased=False, sees=_LOOKS,
+        decimals=4,
     ),
     SetMetric(
         "fid_mobilenetv2", "Frechet distance over all frames; not comparable with published FID", "lower",
@@ -236,14 +295,26 @@ BY_NAME: Mapping[str, ClipMetric | SetMetric] = {metric.name: metric for metric 
 def chosen(names: str) -> list[ClipMetric | SetMetric]:
     """The metrics of a comma-separated list, or all of `all`, in the catalog's order.
 
+    `all` leaves out those whose weights people have to put there themselves, until they have.
     Raises: UserError for an unknown name."""
     if names == "all":
-        return list(METRICS)
+        return [metric for metric in METRICS if not missing_files(metric)]
     wanted = [name.strip() for name in names.split(",")]
     for name in wanted:
         if name not in BY_NAME:
             raise UserError(f"metrics={name}: want all or of {', '.join(BY_NAME)}{did_you_mean(name, BY_NAME)}")
     return [metric for metric in METRICS if metric.name in wanted]
+
+
+def networks_of(metric: Metric) -> list[str]:
+    """The extractors that run for a metric, its own network included."""
+    return with_needed([*metric.features, *([metric.network] if metric.network else [])])
+
+
+def missing_files(metric: Metric) -> list[str]:
+    """What is missing of the files that people have to put into the directory of weights for a metric."""
+    files = [file for name in networks_of(metric) for file in EXTRACTORS[name].files]
+    return [" or ".join(file.names) for file in files if not file.is_there]
 
 
 def extractors_of(metrics: Iterable[Metric]) -> list[str]:

@@ -12,8 +12,21 @@ from jaxtyping import UInt8
 
 from directanimator.assets import MANIFEST
 from directanimator.metrics.feature_cache import Arrays, FeatureCache
+from directanimator.metrics.local_weights import (
+    ALEXNET,
+    ARCFACE,
+    DWPOSE_DETECTOR,
+    DWPOSE_POSE,
+    INCEPTION,
+    LPIPS_WEIGHTS,
+    LocalFile,
+)
+from directanimator.metrics.networks.alexnet import LpipsAlexNet
+from directanimator.metrics.networks.arcface import ArcFace, arcface_embeddings
 from directanimator.metrics.networks.dlib_face import DlibFace, face_embeddings
+from directanimator.metrics.networks.dwpose import BODY, FACE, DwPose
 from directanimator.metrics.networks.i3d import I3d, i3d_features
+from directanimator.metrics.networks.inception import FidInception, inception_features
 from directanimator.metrics.networks.mobilenet_v2 import MobileNetV2Features, pooled_features
 from directanimator.perception.face_mesh import FaceMesh
 from directanimator.perception.mediapipe import MediapipePerception
@@ -22,7 +35,7 @@ from directanimator.perception.mediapipe import MediapipePerception
 class Networks:
     """The networks, each loaded when it is first asked for.
 
-    Raises: UserError, when asked, for one whose weights have not been fetched."""
+    Raises: UserError, when asked, for one whose weights are not there."""
 
     @cached_property
     def i3d(self) -> I3d:
@@ -49,6 +62,26 @@ class Networks:
         """Of face landmarks."""
         return FaceMesh()
 
+    @cached_property
+    def inception(self) -> FidInception:
+        """Of FID."""
+        return FidInception.local()
+
+    @cached_property
+    def alexnet(self) -> LpipsAlexNet:
+        """Of LPIPS."""
+        return LpipsAlexNet.local()
+
+    @cached_property
+    def arcface(self) -> ArcFace:
+        """Of face identity, as papers measure it."""
+        return ArcFace.local()
+
+    @cached_property
+    def dwpose(self) -> DwPose:
+        """Of landmarks, as papers measure them."""
+        return DwPose.local()
+
 
 Frames = UInt8[np.ndarray, "f h w 3"]
 
@@ -69,12 +102,17 @@ class Extractor:
     """Extractors whose arrays are needed first."""
     resize: str = "none"
     windowed: bool = False
+    files: tuple[LocalFile, ...] = ()
+    """Files of weights that people put into the directory of weights."""
 
     @property
     def weights(self) -> str:
-        """The first 12 hexadecimal digits of the sha256 of the sha256 of all weight files."""
+        """The first 12 hexadecimal digits of the sha256 of the sha256 of all weight files.
+
+        Raises: UserError if a local file is missing."""
         known = {item.name: item.sha256 for item in MANIFEST}
-        return hashlib.sha256(" ".join(known[name] for name in self.assets).encode()).hexdigest()[:12]
+        digests = [*(known[name] for name in self.assets), *(file.sha256 for file in self.files)]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
 
 
 def _i3d(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
@@ -94,6 +132,24 @@ def _person(networks: Networks, frames: Frames, known: Arrays, window: int) -> A
 
 def _dlib(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
     return {"dlib_face.embedding": face_embeddings(networks.dlib_face, frames, known["person.mesh"])}
+
+
+def _arcface(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
+    return {"arcface.embedding": arcface_embeddings(networks.arcface, frames, known["person.mesh"])}
+
+
+def _inception(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
+    return {"inception.pooled": inception_features(networks.inception, frames)}
+
+
+def _dwpose(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
+    points = networks.dwpose.track(frames)
+    return {"dwpose.body": points[:, BODY], "dwpose.face": points[:, FACE]}
+
+
+def _nothing(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:
+    """A network that compares two clips has no features of one."""
+    return {}
 
 
 _WHOLE = "whole frame to 224x224, bilinear"
@@ -119,6 +175,19 @@ EXTRACTORS: Mapping[str, Extractor] = {
         Extractor(
             "dlib_face", 1, ("dlib_face", "dlib_face_layout"), _dlib, lambda nets: nets.dlib_face, after=("person",),
             resize="face turned and scaled to 150x150, bilinear",
+        ),
+        Extractor(
+            "inception", 1, (), _inception, lambda nets: nets.inception, resize="whole frame to 299x299, bilinear",
+            files=(INCEPTION,),
+        ),
+        Extractor("alexnet", 1, (), _nothing, lambda nets: nets.alexnet, files=(ALEXNET, LPIPS_WEIGHTS)),
+        Extractor(
+            "arcface", 1, (), _arcface, lambda nets: nets.arcface, after=("person",),
+            resize="face turned and scaled to 112x112, bilinear", files=(ARCFACE,),
+        ),
+        Extractor(
+            "dwpose", 1, (), _dwpose, lambda nets: nets.dwpose, resize="DWPose's crops",
+            files=(DWPOSE_DETECTOR, DWPOSE_POSE),
         ),
     )
 }  # fmt: skip

@@ -15,7 +15,8 @@ _TINY = 1e-10
 
 Maps = Callable[[Float[Tensor, "b 3 h w"]], Sequence[Float[Tensor, "b c h2 w2"]]]
 """Pixels in [0, 1] to the maps that are compared."""
-Weights = Sequence[Float[Tensor, " c"]]
+Weights = Sequence[Float[Tensor, " _"]]
+"""One number per channel, for each map."""
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from directanimator.atomic import atomic_write, write_json
 from directanimator.errors import UserError
-from directanimator.metrics.folders import Failure, Measured, Measurement
 from directanimator.metrics.gallery import Ranking
 from directanimator.metrics.intervals import Interval, paired_difference
+from directanimator.metrics.measurement import Measured, Measurement
 from directanimator.metrics.protocol import MetricProtocol, compare
 
 NOTHING = "-"
@@ -97,7 +97,7 @@ def write_report(folder: Path, measurement: Measurement, differences: Sequence[s
     """Nothing; afterwards the folder holds report.json, clips.csv and report.html, each whole.
 
     Raises: UserError if a file cannot be written."""
-    write_json(folder / "report.json", _record(measurement, differences))
+    write_json(folder / "report.json", record(measurement) | {"differences": list(differences)})
     atomic_write(folder / "clips.csv", _table(measurement).encode())
     atomic_write(folder / "report.html", _page(measurement, differences, gallery).encode())
 
@@ -163,19 +163,19 @@ def _difference(result: Measured, entry: Mapping[str, object]) -> str:
 # ---------------------------------------------------------------- files
 
 
-def _record(measurement: Measurement, differences: Sequence[str]) -> dict[str, object]:
+def record(measurement: Measurement) -> dict[str, object]:
+    """All of the measurement as JSON objects: values, protocols, every clip, and what has no value."""
     return {
         "clips": measurement.clips,
-        "metrics": [_result_record(result, measurement.failures) for result in measurement.results],
+        "metrics": [_result_record(result) for result in measurement.results],
         "not_measured": dict(measurement.unavailable),
         "left_out": list(measurement.left_out),
         "failures": [{"clip": one.clip, "where": one.where, "reason": one.reason} for one in measurement.failures],
         "notes": list(measurement.notes),
-        "differences": list(differences),
     }
 
 
-def _result_record(result: Measured, failures: Sequence[Failure]) -> dict[str, object]:
+def _result_record(result: Measured) -> dict[str, object]:
     interval = result.interval
     return {
         "metric": result.metric.name,

@@ -1,9 +1,10 @@
 """Legal experiment specs and legal values of each of their fields."""
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from directanimator.metrics.spec import NetworkName
 from experiments.edit import Leaf, edit, leaves
 from experiments.spec import CODEC_CHANNELS, ExperimentSpec
 
@@ -90,6 +91,8 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "evaluation.subsets": st.permutations(["self", "cross"]).flatmap(
         lambda order: st.sampled_from([tuple(order), tuple(order[:1])])
     ),
+    "evaluation.networks": st.none()
+    | st.lists(st.sampled_from(get_args(NetworkName)), min_size=1, unique=True).map(tuple),
 }
 """Legal values by path, each taken alone."""
 
@@ -101,6 +104,7 @@ COUPLED = {
     "data.latent_frames",
     "cross_id.same_id_share",
     "evaluation.subsets",
+    "evaluation.networks",
     "cues.location.soften_cells",
     "model.base",
     "model.num_layers",
@@ -128,6 +132,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
     if values["data.source"] == "folder":
         values |= FOLDER_NEEDS
+    if values["evaluation.networks"] and "i3d" in values["evaluation.networks"]:
+        values["data.latent_frames"] = max(values["data.latent_frames"], 3)
     if values["cues.location.soften_cells"] is not None:
         values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
     return values

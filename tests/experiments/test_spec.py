@@ -83,7 +83,7 @@ def test_a_value_without_canonical_form_has_no_fingerprint() -> None:
 
 def test_a_fingerprint_stays_the_same_over_time() -> None:
     """Pinned on a group of its own, so that new fields elsewhere leave the value alone."""
-    assert fingerprint(EvaluationSpec()) == "39ed90bd29d9"
+    assert fingerprint(EvaluationSpec()) == "e82bf2898710"
 
 
 @given(specs(), free_edits())
@@ -150,6 +150,9 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
             "data.latent_frames=4: must be odd",
         ),
         ({"evaluation.subsets": ("self", "self")}, "names a subset twice"),
+        ({"evaluation.networks": ("i3d", "i3d")}, "names a network twice"),
+        ({"evaluation.networks": ("i3d",), "data.latent_frames": 2}, "i3d needs clips of 9 frames or more"),
+        ({"evaluation.networks": ("i3d_",)}, "evaluation.networks=i3d_: must be a comma-separated list of 1 or more"),
         ({"seed": 2**32}, "seed=4294967296"),
     ],
 )

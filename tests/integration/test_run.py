@@ -46,6 +46,25 @@ def test_a_run_leaves_weights_scores_sheets_and_videos(finished: Workplace):
     assert {path.name for path in run.rglob("*_sheet.png")} == {"self_sheet.png", "cross_sheet.png"}
 
 
+def test_every_run_is_measured_and_shows_its_worst_clips(finished: Workplace):
+    run = finished.stage("cross_id")
+    report = json.loads((run / "evaluation.json").read_text())
+    (gallery,) = run.rglob("worst_clips.html")
+    assert gallery.read_text().count("<video") >= 2
+    (run_id,) = [mirror["run_id"] for mirror in json.loads((run / "record.json").read_text())["mirrors"].values()]
+    (copy,) = (finished.root / "artifacts").rglob(f"{run_id}/artifacts/media/*/worst_clips.html")
+    assert copy.read_bytes() == gallery.read_bytes()
+    query = "select key, value from metrics where run_uuid = ?"
+    with sqlite3.connect(finished.root / "mlflow.db") as database:
+        logged = dict(database.execute(query, (run_id,)).fetchall())
+    for subset in ("self", "cross"):
+        for name in ("l1", "flicker", "color_drift"):
+            (entry,) = [one for one in report["measured"][subset]["metrics"] if one["metric"] == name]
+            assert logged[f"{subset}/{name}"] == entry["value"] == report["summary"][subset][name]
+            assert (entry["protocol"]["clips"], len(entry["clips"])) == (4, 4)
+            assert entry["protocol"]["frames"] == str(DataSpec(latent_frames=2).num_frames)
+
+
 def test_videos_have_the_clips_length_and_rate(finished: Workplace):
     video = next(finished.stage("cross_id").rglob("cross_00.mp4"))
     with av.open(str(video)) as container:

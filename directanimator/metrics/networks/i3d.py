@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from directanimator.assets import asset
 from directanimator.errors import UserError
 from directanimator.metrics.networks.stored_arrays import stored_arrays
+from directanimator.metrics.spec import I3D_MIN_FRAMES
 
 SIDE = 224
-MIN_FRAMES = 9
-"""Fewer frames shrink to less than the two time steps that the last pooling needs."""
+MIN_FRAMES = I3D_MIN_FRAMES
 NUM_CLASSES, POOLED = 400, 1024
 _VARIANCE_FLOOR = 1e-3
 

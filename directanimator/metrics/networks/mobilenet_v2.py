@@ -11,6 +11,7 @@ from torchvision.models import mobilenet_v2
 
 from directanimator.assets import asset
 from directanimator.errors import UserError
+from directanimator.metrics.networks.folding import folded
 
 SIDE = 224
 WIDTH = 1280
@@ -47,7 +48,7 @@ class MobileNetV2Features(nn.Module):
             )
         except (AttributeError, RuntimeError) as problem:
             raise UserError(f"{path}: not the weights of MobileNetV2: {str(problem).splitlines()[0]}") from problem
-        return net.eval().requires_grad_(False)
+        return folded(net)
 
     @classmethod
     def fetched(cls) -> "MobileNetV2Features":

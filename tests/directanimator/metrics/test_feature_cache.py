@@ -63,4 +63,5 @@ def test_a_damaged_file_is_named_and_made_anew(tmp_path):
 def test_faces_depend_on_the_nets_that_find_them():
     assert with_needed(["dlib_face"]) == ["person", "dlib_face"]
     assert with_needed(["i3d"]) == ["i3d"]
-    assert len({extractor.weights for extractor in EXTRACTORS.values()}) == len(EXTRACTORS)
+    fetched = [extractor for extractor in EXTRACTORS.values() if not extractor.files]
+    assert len({extractor.weights for extractor in fetched}) == len(fetched) >= 4
