@@ -28,6 +28,8 @@ _ALL = (
     low_pass.CUTOFF_24,
     low_pass.IDEAL_FILTER,
     low_pass.BUTTERWORTH_FILTER,
+    fusion.FUSION_CONCAT,
+    fusion.FUSION_CROSS_ATTENTION,
     fusion.CUES_INTO_ATTENTION,
     fusion.DEFAULT_INITIALISATION,
     fusion.NO_CUE_GATE,
@@ -76,7 +78,14 @@ _TABLES = (
     Table(
         name="fusion",
         question="How should the cues enter the transformer?",
-        variants=("cues_into_attention", "default_initialisation", "no_cue_gate", "no_raw_residual"),
+        variants=(
+            "fusion_concat",
+            "fusion_cross_attention",
+            "cues_into_attention",
+            "default_initialisation",
+            "no_cue_gate",
+            "no_raw_residual",
+        ),
     ),
     Table(
         name="same2x",

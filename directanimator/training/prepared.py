@@ -13,7 +13,7 @@ from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.data.items import AnimationItem
 from directanimator.model.codec import GROUP, VideoCodec, to_video
-from directanimator.model.cue_fusion import MASK_CHANNELS, CueLatents
+from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.published import TextEncoder
 
 PARTS = 2

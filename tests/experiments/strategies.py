@@ -56,6 +56,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "model.max_text_tokens": COUNTS,
     "model.ofs_embed_dim": st.none() | COUNTS,
     "model.codec": st.sampled_from(["embedded", "cogvideox"]),
+    "model.fusion": st.sampled_from(["adaln", "concat", "cross_attention"]),
     "model.cue_init": st.sampled_from(["zero", "default"]),
     "model.positions": st.sampled_from(["cells", "learned"]),
     "model.text_encoder": st.sampled_from(["none", "t5"]),
@@ -107,6 +108,9 @@ COUPLED = {
     "model.latent_channels",
     "model.patch_size",
     "model.codec",
+    "model.fusion",
+    "model.cue_entry",
+    "model.cue_carry",
 }
 """Fields whose legal values hang on other fields."""
 FOLDER_NEEDS: dict[str, Any] = {
@@ -122,6 +126,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     """The values, with those that contradict others moved to the nearest that do not."""
     if values["model.base"] == "embedded":
         values["model.codec"] = "embedded"
+    if values["model.fusion"] != "adaln":
+        values |= {"model.cue_entry": "residual", "model.cue_carry": "gated"}
     values["model.latent_channels"] = CODEC_CHANNELS[values["model.codec"]]
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1
