@@ -23,6 +23,7 @@ _ALL = (
     cues.HARD_LOCATION_MASKS,
     cues.UNALIGNED_LOCATION,
     low_pass.GRAY_UNFILTERED,
+    low_pass.RGB_UNFILTERED,
     low_pass.CUTOFF_3,
     low_pass.CUTOFF_6,
     low_pass.CUTOFF_24,
@@ -73,7 +74,15 @@ _TABLES = (
     Table(
         name="low_pass",
         question="How coarse must the pose cue be?",
-        variants=("gray_unfiltered", "cutoff_3", "cutoff_6", "cutoff_24", "ideal_filter", "butterworth_filter"),
+        variants=(
+            "gray_unfiltered",
+            "rgb_unfiltered",
+            "cutoff_3",
+            "cutoff_6",
+            "cutoff_24",
+            "ideal_filter",
+            "butterworth_filter",
+        ),
     ),
     Table(
         name="fusion",

@@ -13,7 +13,7 @@ def cue_strip(
     frames_resized: UInt8[np.ndarray, "f h w 3"], mask: UInt8[np.ndarray, "f h w"], cues: DrivingCues
 ) -> UInt8[np.ndarray, "f h 5*w 3"]:
     """Frame, mask, pose cue, face cue and location cue side by side, RGB 0..255."""
-    panels = [frames_resized, _gray_to_rgb(mask), _gray_to_rgb(cues.pose_cue), cues.face_cue, location_in_color(cues)]
+    panels = [frames_resized, _gray_to_rgb(mask), cues.pose_in_color, cues.face_cue, location_in_color(cues)]
     return np.concatenate(panels, axis=2)
 
 

@@ -30,6 +30,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "data.num_train_clips": COUNTS,
     "data.num_test_clips": COUNTS,
     "cues.pose.enabled": st.booleans(),
+    "cues.pose.picture": st.sampled_from(["gray", "rgb"]),
     "cues.pose.filter_shape": st.sampled_from(["gaussian", "ideal", "butterworth"]),
     "cues.pose.cutoff": floats(0, 4096, exclude_min=True),
     "cues.pose.normalized": st.booleans(),
