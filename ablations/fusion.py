@@ -1,6 +1,24 @@
 """Other ways for the cues to enter the transformer."""
 
-from ablations.ablation import Ablation, Expectation
+from ablations.ablation import Ablation, Expectation, Published
+
+_LESS_TRUSTED = "from the less trusted of two readings"
+
+FUSION_CONCAT = Ablation(
+    name="fusion_concat",
+    question="Must every block be told the cues anew, or is it enough to join them to the input's channels?",
+    edits={"model.fusion": "concat"},
+    expects=Expectation(metric="cross/motion", direction="lower", at_least=0.05),
+    source=Published(table="5", row="DC", values={"fid": 30.68, "fvd": 259.37}, note=_LESS_TRUSTED),
+)
+
+FUSION_CROSS_ATTENTION = Ablation(
+    name="fusion_cross_attention",
+    question="Must a cue be laid on the token of its own place, or can attention find it?",
+    edits={"model.fusion": "cross_attention"},
+    expects=Expectation(metric="cross/motion", direction="lower", at_least=0.1),
+    source=Published(table="5", row="CA", values={"fid": 32.30, "fvd": 316.91}, note=_LESS_TRUSTED),
+)
 
 CUES_INTO_ATTENTION = Ablation(
     name="cues_into_attention",

@@ -1,4 +1,4 @@
-"""The pose cue's low-pass: without it, other cut-offs, other shapes."""
+"""The pose cue's low-pass: without it, with color too, other cut-offs, other shapes."""
 
 from ablations.ablation import Ablation, Expectation, Published
 
@@ -10,6 +10,14 @@ GRAY_UNFILTERED = Ablation(
     edits={"cues.pose.cutoff": 4096.0},
     expects=_WORSE,
     source=Published(table="3", row="S4", values={"fid": 30.18}, note="from the less trusted of two readings"),
+)
+
+RGB_UNFILTERED = Ablation(
+    name="rgb_unfiltered",
+    question="Must the pose cue lose color as well as detail, or is a person as filmed as good a cue?",
+    edits={"cues.pose.picture": "rgb", "cues.pose.cutoff": 4096.0},
+    expects=_WORSE,
+    source=Published(table="3", row="S3", values={"fid": 30.08}, note="from the less trusted of two readings"),
 )
 
 CUTOFF_3 = Ablation(

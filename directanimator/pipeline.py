@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from directanimator.model.codec import VideoCodec
-from directanimator.model.cue_fusion import CueFusionTransformer, CueLatents
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.cue_streams import CueLatents
 from directanimator.objective.denoising import make_scheduler
 from directanimator.objective.spec import SamplingSpec
 

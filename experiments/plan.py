@@ -184,7 +184,7 @@ def _layout(counts: "ModelCounts", machine: Machine, sharded: bool, checkpointin
 
 def clip_bytes(spec: ExperimentSpec) -> int:
     """Bytes on disk of one prepared clip: latents, reference, the cues of both settings, and the caption's tokens."""
-    from directanimator.model.cue_fusion import MASK_CHANNELS
+    from directanimator.model.cue_streams import MASK_CHANNELS
 
     data, model = spec.data, spec.model
     cells = (data.size // SPATIAL_COMPRESSION) ** 2

@@ -37,8 +37,8 @@ class SheetRow:
     """Kind of motion, index, scores: short; line breaks are kept."""
 
     def __post_init__(self) -> None:
-        if not self.driving.shape == self.generated.shape == self.target.shape == (*self.cues.pose_cue.shape, 3):
-            shapes = f"{self.driving.shape}, {self.generated.shape}, {self.target.shape}, {self.cues.pose_cue.shape}"
+        if not self.driving.shape == self.generated.shape == self.target.shape == self.cues.face_cue.shape:
+            shapes = f"{self.driving.shape}, {self.generated.shape}, {self.target.shape}, {self.cues.face_cue.shape}"
             raise ValueError(f"driving, generated, target and cues must agree in frames and size, got {shapes}")
         if self.reference.shape != (1, *self.target.shape[1:]):
             raise ValueError(f"reference must be one frame of the target's size, got {self.reference.shape}")
@@ -74,7 +74,7 @@ def comparison_video(row: SheetRow) -> UInt8[np.ndarray, "f h w 3"]:
     clips = {
         "reference": np.repeat(row.reference, num_frames, axis=0),
         "driving": row.driving,
-        "pose cue": _gray_to_rgb(row.cues.pose_cue),
+        "pose cue": row.cues.pose_in_color,
         "generated": row.generated,
         "target": row.target,
     }
@@ -126,7 +126,7 @@ def _groups(row: SheetRow, num_times: int) -> dict[str, Clip]:
     return {
         "reference": row.reference,
         "driving": row.driving[many],
-        "pose cue": _gray_to_rgb(row.cues.pose_cue)[many],
+        "pose cue": row.cues.pose_in_color[many],
         "face cue": row.cues.face_cue[few],
         "location cue": location_in_color(row.cues)[few],
         "generated": row.generated[many],
@@ -158,10 +158,6 @@ def _gap(width: int, like: Clip, scale: int) -> Picture:
 def _enlarged(frame: Picture, scale: int) -> Picture:
     size = (frame.shape[1] * scale, frame.shape[0] * scale)
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LANCZOS4), np.uint8)
-
-
-def _gray_to_rgb(levels: UInt8[np.ndarray, "f h w"]) -> Clip:
-    return np.repeat(levels[..., None], 3, axis=-1)
 
 
 def _write_headers(page: Image.Image, row: SheetRow, num_times: int, scale: int, left: int) -> None:

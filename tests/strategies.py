@@ -46,7 +46,13 @@ def whole_figure_alignments():
 def cue_specs() -> SearchStrategy[CueSpec]:
     return st.builds(
         CueSpec,
-        pose=st.builds(PoseCueSpec, enabled=st.booleans(), cutoff=cutoffs(), filter_shape=filter_shapes()),
+        pose=st.builds(
+            PoseCueSpec,
+            picture=st.sampled_from(["gray", "rgb"]),
+            enabled=st.booleans(),
+            cutoff=cutoffs(),
+            filter_shape=filter_shapes(),
+        ),
         face=st.builds(FaceCueSpec, enabled=st.booleans(), zoomed=st.booleans(), margin=st.floats(1, 3)),
         location=st.builds(
             LocationCueSpec,

@@ -1,4 +1,4 @@
-"""The pose cue: the gray, low-passed person, which carries the motion."""
+"""The pose cue: the low-passed person, gray if not told otherwise, which carries the motion."""
 
 from dataclasses import dataclass
 
@@ -27,8 +27,10 @@ def pose_cue(
     accepted: Bool[np.ndarray, " f"],
     alignment: Alignment,
     spec: PoseCueSpec,
-) -> UInt8[np.ndarray, "f h w"]:
+) -> UInt8[np.ndarray, "f h w *c"]:
     """Gray person on mid-gray, 0..255, without fine detail; frames that are not accepted are flat.
+
+    With `spec.picture` rgb, red, green and blue of the person, each treated as brightness is, on a last axis of three.
 
     The person fades into mid-gray by the mask before the filter, so that its outline is no sharp edge against black
     and nothing of the background enters. With `spec.normalized` its brightness is brought to a fixed mean and spread
@@ -39,7 +41,11 @@ def pose_cue(
     Deviation: the paper does not state the level outside the person; it leaves brightness and place as the driver's."""
     share = (mask * accepted[:, None, None]).astype(np.float32) / 255
     gray = luma(frames)
-    return pose_cue_of(gray, share, _brightness(gray, share), alignment, spec)
+    brightness = _brightness(gray, share)
+    if spec.picture == "gray":
+        return pose_cue_of(gray, share, brightness, alignment, spec)
+    colors = np.moveaxis(frames.astype(np.float32), -1, 0)
+    return np.stack([pose_cue_of(color, share, brightness, alignment, spec) for color in colors], axis=-1)
 
 
 @dataclass(frozen=True)

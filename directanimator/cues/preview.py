@@ -18,7 +18,7 @@ def cue_strip(
 
 def cues_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h 3*w 3"]:
     """Pose cue, face cue and location cue side by side, RGB 0..255."""
-    return np.concatenate([_gray_to_rgb(cues.pose_cue), cues.face_cue, location_in_color(cues)], axis=2)
+    return np.concatenate([cues.pose_in_color, cues.face_cue, location_in_color(cues)], axis=2)
 
 
 def location_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h w 3"]:

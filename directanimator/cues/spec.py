@@ -8,10 +8,14 @@ from directanimator.frozen import FrozenSpec
 
 AlignBy = Literal["landmarks", "masks"]
 FilterShape = Literal["gaussian", "ideal", "butterworth"]
+PosePicture = Literal["gray", "rgb"]
 
 
 class PoseCueSpec(FrozenSpec):
     """Gray foreground, low-passed: the motion."""
+
+    picture: PosePicture = "gray"
+    """What the cue is a picture of. gray (the paper): the person's brightness. rgb: the person's colors."""
 
     enabled: bool = True
     """Whether the model sees the cue; a disabled cue is a null cue in training and in inference."""

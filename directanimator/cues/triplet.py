@@ -21,8 +21,8 @@ class DrivingCues:
 
     Raises: ValueError if the fields disagree on frames, height or width, or there is no frame."""
 
-    pose_cue: UInt8[np.ndarray, "f h w"]
-    """Gray, low-passed person on mid-gray (128); in the reference's layout if the spec says so."""
+    pose_cue: UInt8[np.ndarray, "f h w *c"]
+    """Low-passed person on mid-gray (128), gray or in three colors; in the reference's layout if the spec says so."""
     face_cue: UInt8[np.ndarray, "f h w 3"]
     """Zoomed face; mid-gray (128) where there is none."""
     body_location: UInt8[np.ndarray, "f h w"]
@@ -35,9 +35,10 @@ class DrivingCues:
     """Which frames show a face."""
 
     def __post_init__(self) -> None:
-        shape = self.pose_cue.shape
-        if len(shape) != 3 or 0 in shape:
-            raise ValueError(f"pose_cue must be frames x height x width and not empty, got shape {shape}")
+        shape, colors = self.pose_cue.shape[:3], self.pose_cue.shape[3:]
+        if len(shape) != 3 or 0 in shape or colors not in ((), (3,)):
+            found = self.pose_cue.shape
+            raise ValueError(f"pose_cue must be frames x height x width (x 3) and not empty, got shape {found}")
         expected = {
             "face_cue": (*shape, 3),
             "body_location": shape,
@@ -48,6 +49,11 @@ class DrivingCues:
         for name, legal in expected.items():
             if getattr(self, name).shape != legal:
                 raise ValueError(f"{name} must have shape {legal}, got {getattr(self, name).shape}")
+
+    @property
+    def pose_in_color(self) -> UInt8[np.ndarray, "f h w 3"]:
+        """The pose cue as the codec and the eye are shown it."""
+        return self.pose_cue if self.pose_cue.ndim == 4 else np.repeat(self.pose_cue[..., None], 3, axis=-1)
 
     @property
     def num_frames(self) -> int:

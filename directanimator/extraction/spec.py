@@ -45,3 +45,10 @@ class ExtractionSpec(FrozenSpec):
     perception: PerceptionSpec = PerceptionSpec()
     trust: TrustSpec = TrustSpec()
     cues: CueSpec = CueSpec()
+
+    @model_validator(mode="after")
+    def _brightness_alone_is_kept(self) -> "ExtractionSpec":
+        picture = self.cues.pose.picture
+        if picture != "gray":
+            raise ValueError(f"cues.pose.picture={picture}: must be gray, since an extraction keeps brightness alone")
+        return self

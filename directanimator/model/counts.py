@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from directanimator.model.cue_fusion import CUE_PARAMETERS, MASK_CHANNELS, CueFusionTransformer, CueLatents
+from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 
@@ -72,7 +73,7 @@ def count_model(spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype = torch.fl
         forward_flops=flops[0] + more * (flops[1] - flops[0]),
         block_flops=flops[1] - flops[0],
         activation_bytes=kept[0] + more * block_kept,
-        checkpointed_bytes=kept[0] + more * _handed_on_bytes(spec, grid, dtype),
+        checkpointed_bytes=kept[0] + more * _handed_on_bytes(spec, one.streams_made, grid, dtype),
     )
 
 
@@ -150,8 +151,8 @@ def _kept_bytes(model: CueFusionTransformer, inputs: tuple[Any, ...]) -> int:
     return sum(kept.values())
 
 
-def _handed_on_bytes(spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype) -> int:
-    """Bytes of what one block hands to the next: video and text tokens, and the two cue streams."""
+def _handed_on_bytes(spec: ModelSpec, streams_made: int, grid: LatentGrid, dtype: torch.dtype) -> int:
+    """Bytes of what one block makes and hands to the next: video and text tokens, and its cue streams."""
     frames = -(-grid.frames // (spec.patch_size_t or 1))
     tokens = frames * (grid.height // spec.patch_size) * (grid.width // spec.patch_size)
-    return grid.batch * (3 * tokens + spec.max_text_tokens) * spec.width * dtype.itemsize
+    return grid.batch * ((1 + streams_made) * tokens + spec.max_text_tokens) * spec.width * dtype.itemsize

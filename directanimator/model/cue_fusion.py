@@ -1,83 +1,36 @@
 """The CueFusion transformer: CogVideoX's video transformer whose blocks are modulated by two streams of driving cues.
 
-In the order of the paper's figure: cue latents, cue embedding, block, transformer. Equations (1) to (3) are in
-`CueModulation`. Knows nothing of pixels, noise schedules or training.
+In the order of the paper's figure: modulation, block, transformer. Equations (1) to (3) are in `CueModulation`; what
+the blocks are given in `cue_streams`; other blocks that fuse the cues in `cue_concat` and `cue_attention`. Knows
+nothing of pixels, noise schedules or training.
 """
 
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
-from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock, CogVideoXTransformer3DModel
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from directanimator.model.spec import CueCarry, CueEntry, CueInit
+from directanimator.model.cue_attention import CueAttentionBlock
+from directanimator.model.cue_concat import CueConcatBlock
+from directanimator.model.cue_streams import (
+    CueBlock,
+    CueEmbed,
+    CueLatents,
+    CueStream,
+    Rotary,
+    Streams,
+    Told,
+    pad_front,
+)
+from directanimator.model.spec import CueCarry, CueEntry, CueInit, Fusion
 
-Rotary = tuple[Float[Tensor, "n r"], Float[Tensor, "n r"]]
-"""Cosines and sines of the video tokens' positions."""
-MASK_CHANNELS = 16
-"""Values of a location mask in a latent cell: four frames of 2 x 2 parts."""
 CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
 """What the names of all parameters that CogVideoX does not have contain."""
-
-
-@dataclass(frozen=True)
-class CueLatents:
-    """The driving cue triplet as the transformer reads it, on the latent grid."""
-
-    pose: Float[Tensor, "b lf c lh lw"]
-    """Latents of the pose cue; zero where it is absent."""
-    face: Float[Tensor, "b lf c lh lw"]
-    """Latents of the face cue; zero where it is absent."""
-    body_mask: Float[Tensor, "b lf m lh lw"]
-    """Location cue of the body, in [0, 1]: each latent cell's frames and parts on the channels."""
-    face_mask: Float[Tensor, "b lf m lh lw"]
-    """Location cue of the face, likewise."""
-    pose_present: Bool[Tensor, "b lf"]
-    """Where the pose stream (pose cue or body mask) has anything to say; elsewhere it adds nothing."""
-    face_present: Bool[Tensor, "b lf"]
-    """Where the face stream (face cue or face mask) has anything to say; elsewhere it adds nothing."""
-
-    def padded(self, count: int) -> "CueLatents":
-        """The cues with the first latent frame repeated `count` times more."""
-        return CueLatents(**{field.name: _pad_front(getattr(self, field.name), count) for field in fields(self)})
-
-
-class CueStream(NamedTuple):
-    """Tokens of one cue, and where it is present (1) or not (0)."""
-
-    tokens: Float[Tensor, "b n d"]
-    present: Float[Tensor, "b n 1"]
-
-
-class Streams(NamedTuple):
-    """The two cue streams that travel through the blocks."""
-
-    pose: CueStream
-    face: CueStream
-
-
-def _pad_front(frames: Tensor, count: int) -> Tensor:
-    return torch.cat([frames[:, :1].expand(-1, count, *frames.shape[2:]), frames], dim=1)
-
-
-class CueEmbed(nn.Module):
-    """Tokens of a cue's latents and its mask: one linear map of each patch, as CogVideoX embeds video patches."""
-
-    def __init__(self, latent_channels: int, width: int, patch_size: int, patch_size_t: int | None) -> None:
-        super().__init__()
-        self.patch = (patch_size_t or 1, patch_size, patch_size)
-        self.proj = nn.Conv3d(latent_channels + MASK_CHANNELS, width, self.patch, stride=self.patch)
-
-    def forward(self, latents: Float[Tensor, "b lf c lh lw"], mask: Float[Tensor, "b lf m lh lw"]) -> Tensor:
-        """(b, n, d) tokens in the order of the video's tokens."""
-        volume = torch.cat([latents, mask], dim=2).transpose(1, 2)
-        tokens: Tensor = self.proj(volume).flatten(2).transpose(1, 2)
-        return tokens
 
 
 class CueModulation(nn.Module):
@@ -113,12 +66,15 @@ def _modulate(
     return modulated * stream.present, CueStream(base + share, stream.present)  # (3)
 
 
-class CueFusionBlock(CogVideoXBlock):
+class CueFusionBlock(CueBlock):
     """CogVideoX's block with the modulated cues added to the video tokens before the joint attention.
 
     Source: Beyond Skeletons, CueFusion DiT block: added to the embeddings before the 3D full attention. Which tokens
     that means is not stated. entry=attention: the normalized ones that the attention reads (as DynamiCtrl does), so a
     token hears its own cue only by attending to itself. entry=residual: the residual stream, so it hears it at once."""
+
+    embeds_as_base = True
+    streams_made = 2
 
     def __init__(
         self,
@@ -134,20 +90,18 @@ class CueFusionBlock(CogVideoXBlock):
         self.cues = CueModulation(time_embed_dim, width, cue_init, cue_carry)
         self.cue_entry = cue_entry
 
-    def forward(  # type: ignore[override]  # the streams travel with the tokens
+    def fused(
         self,
         hidden: Float[Tensor, "b n d"],
         text: Float[Tensor, "b m d"],
         temb: Float[Tensor, "b e"],
         rotary: Rotary | None,
-        streams: Streams | None,
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"], Streams | None]:
-        """Video tokens, text tokens and cue streams after the block; without streams, CogVideoX's block itself."""
-        if streams is None:
-            return *super().forward(hidden, text, temb, rotary), None
+        streams: Streams,
+    ) -> Told:
+        """Video tokens, text tokens and modulated cue streams after the block."""
         added, streams = self.cues(streams, temb)
         if self.cue_entry == "residual":
-            return *super().forward(hidden + added, text, temb, rotary), streams
+            return *self.plain(hidden + added, text, temb, rotary), streams
         normed, normed_text, gate, text_gate = self.norm1(hidden, text, temb)
         attended, attended_text = self.attn1(
             hidden_states=normed + added, encoder_hidden_states=normed_text, image_rotary_emb=rotary
@@ -157,6 +111,11 @@ class CueFusionBlock(CogVideoXBlock):
         fed = self.ff(torch.cat([normed_text, normed], dim=1))
         split = text.shape[1]
         return hidden + gate * fed[:, split:], text + text_gate * fed[:, :split], streams
+
+
+def _zero(embed: CueEmbed) -> None:
+    for parameter in embed.parameters():
+        nn.init.zeros_(parameter)
 
 
 @dataclass(frozen=True)
@@ -171,7 +130,12 @@ class CueFusionOutput:
 class CueFusionTransformer(CogVideoXTransformer3DModel):
     """CogVideoX's image-to-video transformer with CueFusion blocks; with zero init equal to it bit for bit."""
 
-    _no_split_modules = ["CueFusionBlock", "CogVideoXPatchEmbed"]  # noqa: RUF012  # diffusers' own declaration
+    _no_split_modules = [  # noqa: RUF012  # diffusers' own declaration
+        "CueFusionBlock",
+        "CueConcatBlock",
+        "CueAttentionBlock",
+        "CogVideoXPatchEmbed",
+    ]
 
     @register_to_config
     def __init__(
@@ -193,6 +157,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         cue_init: CueInit = "zero",
         cue_entry: CueEntry = "residual",
         cue_carry: CueCarry = "gated",
+        cue_fusion: Fusion = "adaln",
     ) -> None:
         super().__init__(
             num_attention_heads=num_attention_heads,
@@ -215,12 +180,18 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         width = num_attention_heads * attention_head_dim
         self.pose_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
         self.face_embed = CueEmbed(out_channels, width, patch_size, patch_size_t)
-        self.transformer_blocks = nn.ModuleList(
-            CueFusionBlock(
-                width, num_attention_heads, attention_head_dim, time_embed_dim, cue_init, cue_entry, cue_carry
-            )
-            for _ in range(num_layers)
-        )
+        shape = (width, num_attention_heads, attention_head_dim, time_embed_dim)
+
+        def block() -> CueBlock:
+            match cue_fusion:
+                case "adaln":
+                    return CueFusionBlock(*shape, cue_init, cue_entry, cue_carry)
+                case "concat":
+                    return CueConcatBlock(*shape)
+                case "cross_attention":
+                    return CueAttentionBlock(*shape, cue_init)
+
+        self.transformer_blocks = nn.ModuleList(block() for _ in range(num_layers))
 
     @property
     def latent_channels(self) -> int:
@@ -229,16 +200,37 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
 
     @torch.no_grad()
     def start_cues_from_base(self) -> None:
-        """Nothing; the cue embeddings read latents as the base reads noisy latents, and ignore the mask at first."""
+        """Nothing; the cue embeddings read latents as the base reads noisy latents, and ignore the mask at first.
+
+        Where the embeddings are all that stands between a cue and the video, they start as the spec's `cue_init` says:
+        at zero, or as they are."""
+        embeds = (self.pose_embed, self.face_embed)
+        if self._block.embeds_as_base:
+            for embed in embeds:
+                _zero(embed)
+                embed.proj.weight[:, : self.latent_channels].copy_(self._base_embedding())
+        elif self.config["cue_init"] == "zero":
+            for embed in embeds:
+                _zero(embed)
+
+    def _base_embedding(self) -> Float[Tensor, "d c pt p p"]:
+        """How the base reads noisy latents, without its bias."""
         weight = self.patch_embed.proj.weight
-        channels, (p_t, p, _) = self.latent_channels, self.pose_embed.patch
+        p_t, p, _ = self.pose_embed.patch
         if weight.ndim == 2:
             weight = weight.unflatten(1, (-1, p_t, p, p))
-        volume = weight.view(weight.shape[0], -1, p_t, p, p)[:, :channels]
-        for embed in (self.pose_embed, self.face_embed):
-            nn.init.zeros_(embed.proj.weight)
-            embed.proj.weight[:, :channels].copy_(volume)
-            nn.init.zeros_(embed.proj.bias)  # type: ignore[arg-type]  # Conv3d(bias=True) always has one
+        return weight.view(weight.shape[0], -1, p_t, p, p)[:, : self.latent_channels]
+
+    @property
+    def _block(self) -> CueBlock:
+        block = self.transformer_blocks[0]
+        assert isinstance(block, CueBlock)
+        return block
+
+    @property
+    def streams_made(self) -> int:
+        """Cue streams that every block makes anew and hands on."""
+        return self._block.streams_made
 
     def _streams(self, cues: CueLatents) -> Streams:
         _, _, _, lh, lw = cues.pose.shape
@@ -322,7 +314,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
     ) -> tuple[Tensor, Tensor, Tensor, Rotary | None, Streams | None]:
         """Video tokens, text tokens, time embedding, positions and cue streams before the first block."""
         padding = -noisy_latents.shape[1] % self.pose_embed.patch[0]
-        stacked = _pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
+        stacked = pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
         tokens = self.embedding_dropout(self._embedded(text, stacked))
         temb = self._time_embedding(timestep, noisy_latents.dtype)
         _, lf, _, lh, lw = stacked.shape

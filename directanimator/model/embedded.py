@@ -56,6 +56,7 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
         cue_init=spec.cue_init,
         cue_entry=spec.cue_entry,
         cue_carry=spec.cue_carry,
+        cue_fusion=spec.fusion,
     )
     model.start_cues_from_base()
     return model

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from directanimator.frozen import FrozenSpec
 
 Positions = Literal["cells", "learned"]
+Fusion = Literal["adaln", "concat", "cross_attention"]
 CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
 CueCarry = Literal["gated", "ungated", "modulated"]
@@ -32,6 +33,9 @@ class ModelSpec(FrozenSpec):
     ofs_embed_dim: Positive | None = None
     """Only CogVideoX1.5-I2V has it."""
     codec: Literal["embedded", "cogvideox"] = "embedded"
+    fusion: Fusion = "adaln"
+    """How the cues enter the transformer. adaln (the paper): modulated by time, added in every block. concat: joined to
+    the channels of the input. cross_attention: looked up by the video tokens in every block."""
     cue_init: CueInit = "zero"
     """zero: equal to the base at the first step. default: the library's own initialisation."""
     cue_entry: CueEntry = "residual"
@@ -51,6 +55,14 @@ class ModelSpec(FrozenSpec):
     def width(self) -> int:
         """Token width."""
         return self.num_heads * self.head_dim
+
+    @model_validator(mode="after")
+    def _only_the_paper_s_fusion_has_its_options(self) -> "ModelSpec":
+        options = {"cue_entry": (self.cue_entry, "choice of entry"), "cue_carry": (self.cue_carry, "gate or residual")}
+        for name, (value, what) in options.items():
+            if self.fusion != "adaln" and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name}={value} needs fusion=adaln, and fusion={self.fusion} has no {what} of cues")
+        return self
 
     @model_validator(mode="after")
     def _temporal_patch_is_square_with_linear_embedding(self) -> "ModelSpec":

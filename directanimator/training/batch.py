@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from directanimator.model.cue_fusion import CueFusionOutput, CueLatents
+from directanimator.model.cue_fusion import CueFusionOutput
+from directanimator.model.cue_streams import CueLatents
 from directanimator.objective.denoising import add_noise, denoising_loss, signal_and_noise_rates, velocity_target
 from directanimator.training.loop import Losses
 

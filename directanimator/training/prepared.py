@@ -13,7 +13,7 @@ from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.data.items import AnimationItem
 from directanimator.model.codec import GROUP, VideoCodec, to_video
-from directanimator.model.cue_fusion import MASK_CHANNELS, CueLatents
+from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.published import TextEncoder
 
 PARTS = 2
@@ -60,8 +60,7 @@ def encode_frames(frames: UInt8[np.ndarray, "f h w 3"], codec: VideoCodec) -> Fl
 def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
     """The cues' latents, zero where a cue is absent, and their masks on the latent grid."""
     present = np.stack([grouped_any(cues.pose_present), grouped_any(cues.face_present)], axis=1)
-    gray = np.repeat(cues.pose_cue[..., None], 3, axis=-1)
-    pose, face = encode_frames(gray, codec), encode_frames(cues.face_cue, codec)
+    pose, face = encode_frames(cues.pose_in_color, codec), encode_frames(cues.face_cue, codec)
     masks = [grid_mask(mask, codec.cell) for mask in (cues.body_location, cues.face_location)]
     return CueArrays(
         pose=pose * present[:, 0, None, None, None],

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from directanimator.model.codec import PatchCodec
-from directanimator.model.cue_fusion import MASK_CHANNELS, CueFusionTransformer, CueLatents
+from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler

@@ -31,6 +31,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "data.num_train_clips": COUNTS,
     "data.num_test_clips": COUNTS,
     "cues.pose.enabled": st.booleans(),
+    "cues.pose.picture": st.sampled_from(["gray", "rgb"]),
     "cues.pose.filter_shape": st.sampled_from(["gaussian", "ideal", "butterworth"]),
     "cues.pose.cutoff": floats(0, 4096, exclude_min=True),
     "cues.pose.normalized": st.booleans(),
@@ -57,6 +58,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "model.max_text_tokens": COUNTS,
     "model.ofs_embed_dim": st.none() | COUNTS,
     "model.codec": st.sampled_from(["embedded", "cogvideox"]),
+    "model.fusion": st.sampled_from(["adaln", "concat", "cross_attention"]),
     "model.cue_init": st.sampled_from(["zero", "default"]),
     "model.positions": st.sampled_from(["cells", "learned"]),
     "model.text_encoder": st.sampled_from(["none", "t5"]),
@@ -111,6 +113,9 @@ COUPLED = {
     "model.latent_channels",
     "model.patch_size",
     "model.codec",
+    "model.fusion",
+    "model.cue_entry",
+    "model.cue_carry",
 }
 """Fields whose legal values hang on other fields."""
 FOLDER_NEEDS: dict[str, Any] = {
@@ -126,6 +131,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     """The values, with those that contradict others moved to the nearest that do not."""
     if values["model.base"] == "embedded":
         values["model.codec"] = "embedded"
+    if values["model.fusion"] != "adaln":
+        values |= {"model.cue_entry": "residual", "model.cue_carry": "gated"}
     values["model.latent_channels"] = CODEC_CHANNELS[values["model.codec"]]
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1

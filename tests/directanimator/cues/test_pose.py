@@ -15,7 +15,13 @@ IDEAL_ALL = PoseCueSpec(filter_shape="ideal", cutoff=4096.0, normalized=False)
 
 
 def pose_specs():
-    return st.builds(PoseCueSpec, cutoff=cutoffs(), filter_shape=filter_shapes(), normalized=st.booleans())
+    return st.builds(
+        PoseCueSpec,
+        picture=st.sampled_from(["gray", "rgb"]),
+        cutoff=cutoffs(),
+        filter_shape=filter_shapes(),
+        normalized=st.booleans(),
+    )
 
 
 def all_accepted(frames):
@@ -25,7 +31,35 @@ def all_accepted(frames):
 @given(videos(), pose_specs(), seeds())
 def test_pose_cue_has_the_frames_of_the_video(video, spec, seed):
     mask = np.random.default_rng(seed).integers(0, 256, video.shape[:3], np.uint8)
-    assert pose_cue(video, mask, all_accepted(video), STILL, spec).shape == video.shape[:3]
+    colors = () if spec.picture == "gray" else (3,)
+    assert pose_cue(video, mask, all_accepted(video), STILL, spec).shape == (*video.shape[:3], *colors)
+
+
+@given(walks(), pose_specs(), alignments())
+def test_colors_of_a_gray_person_tell_what_brightness_tells(clip, spec, alignment):
+    frames, mask = frames_of(clip, SIDE)[..., :1].repeat(3, axis=-1), track_of(clip, SIDE).mask
+    gray, rgb = (
+        pose_cue(frames, mask, all_accepted(frames), alignment, spec.model_copy(update={"picture": picture}))
+        for picture in ("gray", "rgb")
+    )
+    assert np.abs(rgb.astype(int) - gray[..., None]).max() <= 1
+
+
+@given(st.integers(40, 200), st.booleans())
+def test_only_colors_tell_clothes_of_equal_brightness_apart(level, normalized):
+    """Stripes of a red and of a green as bright as it."""
+    red, green = np.array([level, 0, 0]), np.array([0, 0.299 * level / 0.587, 0])
+    stripes = np.where(np.arange(SIDE)[None, None, :, None] % 10 < 5, red, green)
+    frames = np.rint(np.broadcast_to(stripes, (1, SIDE, SIDE, 3))).astype(np.uint8)
+    mask = np.full((1, SIDE, SIDE), 255, np.uint8)
+    gray, rgb = (
+        pose_cue(frames, mask, all_accepted(frames), STILL,
+                 PoseCueSpec(picture=picture, normalized=normalized, cutoff=4096.0))
+        for picture in ("gray", "rgb")
+    )  # fmt: skip
+    assert np.ptp(gray.astype(int)) <= 4
+    assert np.ptp(rgb[..., 0].astype(int)) > np.ptp(gray.astype(int)) + 10
+    assert (np.diff(rgb[0, 0, [0, 5]].astype(int), axis=0)[0, :2] * [-1, 1] > 0).all()
 
 
 @given(walks(), pose_specs(), seeds())
