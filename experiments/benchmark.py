@@ -1,10 +1,11 @@
-"""`python -m experiments.benchmark [step] [rounds=5]`: what the method costs beside CogVideoX itself, as ratios.
+"""`python -m experiments.benchmark [NAME ...] [rounds=5]`: what the method costs beside CogVideoX itself, as ratios.
 
 Each pair is timed in turn, in one process, on the same numbers; the medians' ratio is printed. Nothing here passes or
 fails: a loaded machine moves both sides alike, and a table of seconds would be worth nothing elsewhere."""
 
+import functools
+import math
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from directanimator.model.cue_fusion import CueFusionTransformer
     from directanimator.model.spec import ModelSpec
 
-USAGE = "usage: python -m experiments.benchmark [step] [teacher] [sampling] [windows] [rounds=5]"
+USAGE = """usage: python -m experiments.benchmark [NAME ...] [rounds=5]; without a name, all of them
+
+  step, memory       time and peak memory of a training step with cues, in those of diffusers' transformer
+  matmul             share of the processor's own bf16 matmul speed that both reach
+  teacher            a cross-ID step with the teacher, in one without
+  loading, growth    what loading costs two processes; time and memory by the number of cached clips
+  sampling, windows  sampling beside diffusers' pipeline; memory by the length of a video, and its seams"""
 SAMPLING_STEPS, GUIDANCE = 20, 6.0
+MATMUL_SIDES = (1024, 2048, 4096)
 LONG_VIDEO = (50, 500)
 """Frames of the videos whose memory is compared."""
 
@@ -31,22 +39,18 @@ def main(tokens: Sequence[str]) -> int:
     if "--help" in tokens:
         print(USAGE)
         return 0
-    rounds, known = 5, (*PAIRS, WINDOWS)
-    chosen = [token for token in tokens if token in known] or known
+    rounds = 5
+    chosen = [token for token in tokens if token in BENCHMARKS] or list(BENCHMARKS)
     for token in tokens:
         key, _, text = token.partition("=")
-        if token in known:
+        if token in BENCHMARKS:
             continue
         if key != "rounds" or not text.isdecimal() or not 1 <= int(text[:6]) <= 1000:
-            legal = (*known, "rounds=")
-            raise UserError(f"{token!r}: want {', '.join(known)}, or rounds=1..1000{did_you_mean(token, legal)}")
+            legal = (*BENCHMARKS, "rounds=")
+            raise UserError(f"{token!r}: want {', '.join(BENCHMARKS)}, or rounds=1..1000{did_you_mean(token, legal)}")
         rounds = int(text)
-    for name, pair in PAIRS.items():
-        if name in chosen:
-            words, ours, theirs = pair()
-            print(f"{name:9} {words}: {ratio(ours, theirs, rounds):.3f}", flush=True)
-    if WINDOWS in chosen:
-        print(f"{WINDOWS:9} {long_video_words()}", flush=True)
+    for name in chosen:
+        print(f"{name:9} {BENCHMARKS[name](rounds)}", flush=True)
     return 0
 
 
@@ -65,6 +69,16 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int)
 Pair = tuple[str, Callable[[], object], Callable[[], object]]
 
 
+def _timed(pair: Callable[[], Pair]) -> Callable[[int], str]:
+    """The words of a pair's ratio, by rounds."""
+
+    def words(rounds: int) -> str:
+        what, ours, theirs = pair()
+        return f"{what}: {ratio(ours, theirs, rounds):.3f}"
+
+    return words
+
+
 def _inputs(model: "CueFusionTransformer", spec: "ModelSpec", grid: "LatentGrid") -> list[Any]:
     """Random inputs of a model, every cue present."""
     import torch
@@ -80,8 +94,12 @@ def _inputs(model: "CueFusionTransformer", spec: "ModelSpec", grid: "LatentGrid"
     return inputs
 
 
-def step_pair() -> Pair:
-    """A training step with cues against one of diffusers' own transformer: S size, bf16 autocast."""
+SIDES = ("with cues", "diffusers' own")
+
+
+def _step(side: str, clips: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A training step of S size in bf16 autocast, of our transformer with cues or of diffusers' own of its size; and
+    its forward and backward pass alone."""
     import torch
     from torch import Tensor, nn
 
@@ -94,28 +112,87 @@ def step_pair() -> Pair:
     )
     torch.manual_seed(0)
     ours = build_transformer(spec)
-    theirs = without_cues(ours)
-    inputs = _inputs(ours, spec, LatentGrid(4, 5, 8, 8))
+    inputs = _inputs(ours, spec, LatentGrid(clips, 5, 8, 8))
     both = torch.cat(inputs[:2], dim=2)
     rotary = ours.rotary(5, 8, 8, both.device)
+    model: nn.Module = ours if side == SIDES[0] else without_cues(ours)
 
-    def step(model: nn.Module, call: Callable[[], Tensor]) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    def predict() -> Tensor:
+        if model is ours:
+            return ours(*inputs).velocity
+        predicted: Tensor = model(both, inputs[2], inputs[3], image_rotary_emb=rotary, return_dict=False)[0]
+        return predicted
 
-        def once() -> None:
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = call().float().square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-        return once
+    def passes() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = predict().float().square().mean()
+        loss.backward()
 
-    def bare() -> Tensor:
-        return theirs(both, inputs[2], inputs[3], image_rotary_emb=rotary, return_dict=False)[0]
+    def step() -> None:
+        passes()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
+    return step, passes
+
+
+def step_pair() -> Pair:
+    """A training step with cues against one of diffusers' own transformer: S size, bf16 autocast."""
     words = "training step with cues against diffusers' transformer, S size, batch 4, bf16"
-    return words, step(ours, lambda: ours(*inputs).velocity), step(theirs, bare)
+    return words, *(_step(side, clips=4)[0] for side in SIDES)
+
+
+def memory_words(_rounds: int) -> str:
+    """The ratio of the peak memories of those two steps, each in a process of its own."""
+    from experiments.process_memory import alone
+
+    ours, theirs = (alone(_step_peak, side) for side in SIDES)
+    return (
+        f"peak memory of a training step, S size, batch 4, bf16: {ours / 1e6:.0f} MB with cues, {theirs / 1e6:.0f} MB "
+        f"diffusers' own, beside the libraries: {ours / theirs:.3f}"
+    )
+
+
+def _step_peak(side: str) -> int:
+    """Bytes beside the libraries, in the second step: the optimizer's moments are there from the first on."""
+    from experiments.process_memory import peak_resident_bytes, resident_bytes
+
+    before = resident_bytes()
+    step, _ = _step(side, clips=4)
+    step()
+    step()
+    return peak_resident_bytes() - before
+
+
+def matmul_words(rounds: int) -> str:
+    """The shares of the processor's bf16 matmul speed that both steps reach; the fastest round of each, in turn."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    work: list[tuple[Callable[[], object], float]] = []
+    for side in SIDES:
+        step, passes = _step(side, clips=16)
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # counts no fused kernel of a CPU
+            passes()
+        work.append((step, float(counter.get_total_flops())))
+    for side in MATMUL_SIDES:
+        one, other, product = (torch.randn(side, side).bfloat16() for _ in range(3))
+        work.append((functools.partial(torch.mm, one, other, out=product), 2.0 * side**3))
+    fastest = [math.inf] * len(work)
+    for _ in range(rounds + 1):
+        for number, (call, _) in enumerate(work):
+            started = time.perf_counter()
+            call()
+            fastest[number] = min(fastest[number], time.perf_counter() - started)
+    speeds = [flops / seconds for (_, flops), seconds in zip(work, fastest, strict=True)]
+    peak = max(speeds[2:])
+    return (
+        f"share of the fastest bf16 matmul, {peak / 1e9:.0f} GFLOP/s, in a training step, S size, batch 16: "
+        f"{speeds[0] / peak:.3f} with cues, {speeds[1] / peak:.3f} diffusers' own"
+    )
 
 
 def teacher_pair() -> Pair:
@@ -200,7 +277,14 @@ def sampling_pair() -> Pair:
     return words, lambda: sample(guided(model, reference, text, cues, sampling), noise, sampling), theirs
 
 
-def long_video_words() -> str:
+def long_video_words(_rounds: int) -> str:
+    """Peak memory by length of the video, and the seams; in a process of its own, or other peaks would be in it."""
+    from experiments.process_memory import alone
+
+    return alone(_long_video_words)
+
+
+def _long_video_words() -> str:
     """Peak memory by length of the video, and the seams, of the shipped base with nothing learned of cues."""
     import numpy as np
 
@@ -214,6 +298,7 @@ def long_video_words() -> str:
     from directanimator.training.spec import OptimSpec
     from directanimator.training.stages import no_text
     from directanimator.windows import Seams
+    from experiments.process_memory import peak_resident_bytes
 
     model = ModelSpec()
     spec = CheckpointSpec(
@@ -231,7 +316,7 @@ def long_video_words() -> str:
         cues.pose_present[:] = True
         for _ in pipeline(reference, cues, seams=seams):
             pass
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - _bytes_of(cues))
+        peaks.append(peak_resident_bytes() - _bytes_of(cues))
     report = seams.report()
     return (
         f"peak memory beside the cues, {LONG_VIDEO[1]} against {LONG_VIDEO[0]} frames: {peaks[1] / peaks[0]:.3f}; "
@@ -240,12 +325,33 @@ def long_video_words() -> str:
     )
 
 
-PAIRS: dict[str, Callable[[], Pair]] = {"step": step_pair, "teacher": teacher_pair, "sampling": sampling_pair}
-WINDOWS = "windows"
-
-
 def _bytes_of(cues: object) -> int:
     return sum(value.nbytes for value in vars(cues).values())
+
+
+def _loading_words(rounds: int) -> str:
+    from experiments.scaling import loading_words
+
+    return loading_words(rounds)
+
+
+def _growth_words(rounds: int) -> str:
+    from experiments.scaling import growth_words
+
+    return growth_words(rounds)
+
+
+BENCHMARKS: dict[str, Callable[[int], str]] = {
+    "step": _timed(step_pair),
+    "memory": memory_words,
+    "matmul": matmul_words,
+    "teacher": _timed(teacher_pair),
+    "loading": _loading_words,
+    "growth": _growth_words,
+    "sampling": _timed(sampling_pair),
+    "windows": long_video_words,
+}
+"""What is measured, by name, each a function of the number of rounds."""
 
 
 if __name__ == "__main__":

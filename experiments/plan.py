@@ -135,7 +135,7 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     counts = count_model(spec.model, LatentGrid(1, spec.data.latent_frames, side, side), dtype)
     share = spec.optim.global_batch_size // machine.gpus
     layouts = [
-        _layout(counts, machine, sharded, again, clips)
+        _layout(counts, trained_parameters(spec, counts), machine, sharded, again, clips)
         for sharded in (False, True)
         for again in (False, True)
         for clips in _divisors(share)
@@ -143,7 +143,9 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     smallest = min(layouts, key=lambda layout: layout.device_bytes)
     fitting = [layout for layout in layouts if layout.device_bytes <= USABLE * machine.memory_gb * 1e9]
     layout = fitting[0] if fitting else None
+    trained = trained_parameters(spec, counts)
     passes = 4 if (layout or smallest).checkpointing else 3
+    passes -= spec.optim.lora_rank is not None  # no gradient of the base's own weights
     batch = spec.optim.global_batch_size
     same_id = passes * counts.forward_flops * batch
     teacher = spec.same2x.block(spec.model.num_layers) * counts.block_flops * batch if spec.same2x.enabled else 0
@@ -152,9 +154,9 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     return Plan(
         counts=counts,
         weight_bytes=FLOAT * counts.parameters,
-        gradient_bytes=FLOAT * counts.parameters,
-        optimizer_bytes=2 * FLOAT * counts.parameters,
-        average_bytes=FLOAT * counts.parameters,
+        gradient_bytes=FLOAT * trained,
+        optimizer_bytes=2 * FLOAT * trained,
+        average_bytes=FLOAT * trained,
         teacher_bytes=FLOAT * counts.parameters,
         cache_bytes=spec.data.num_train_clips * clip_bytes(spec),
         same_id_flops=float(same_id),
@@ -172,8 +174,18 @@ def _divisors(share: int) -> list[int]:
     return [clips for clips in range(share, 0, -1) if share % clips == 0]
 
 
-def _layout(counts: "ModelCounts", machine: Machine, sharded: bool, checkpointing: bool, clips: int) -> Layout:
-    states = 6 * FLOAT * counts.parameters  # weights, gradients, two moments, average, teacher
+def trained_parameters(spec: ExperimentSpec, counts: "ModelCounts") -> int:
+    """How many numbers training changes: all of the model's, or with LoRA the updates and the cues' own."""
+    from directanimator.model.low_rank import low_rank_parameters
+
+    rank = spec.optim.lora_rank
+    return counts.parameters if rank is None else counts.cue_parameters + low_rank_parameters(spec.model, rank)
+
+
+def _layout(
+    counts: "ModelCounts", trained: int, machine: Machine, sharded: bool, checkpointing: bool, clips: int
+) -> Layout:
+    states = FLOAT * (2 * counts.parameters + 4 * trained)  # weights, teacher; gradients, two moments, average
     kept = clips * (counts.checkpointed_bytes if checkpointing else counts.activation_bytes)
     held = states
     if sharded:

@@ -20,6 +20,7 @@ from torch import nn
 from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
+from directanimator.model.low_rank import add_low_rank, merge_low_rank
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
@@ -146,6 +147,8 @@ class StageJob:
         model = make_transformer(self.spec.model, self.spec.seed)
         if self.teacher is not None and self.spec.cross_id.init == "teacher":
             model.load_state_dict(self.teacher.state_dict())
+        if self.spec.optim.lora_rank is not None:
+            add_low_rank(model, self.spec.optim.lora_rank, self.spec.seed)
         return model
 
     def objective(self) -> Objective:
@@ -200,6 +203,7 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     run_steps(state, job, run, accelerator)
     if accelerator.is_main_process:
         load_average(state)
+        merge_low_rank(model)
         save_model(model, run.model, job)
     accelerator.wait_for_everyone()
 

@@ -60,6 +60,15 @@ def build_pool(directory: Path, count: int, make: Callable[[int], Item], label: 
         write_json(unfinished / _MARKER, {"count": count})
 
 
+def zero_pool(directory: Path, count: int, like: Item) -> None:
+    """Nothing; makes a whole pool of `count` items of zeros, each shaped like the given one.
+
+    Its files are holes: whatever the count, they take no room on disk. For measuring what many items cost."""
+    with atomic_directory(directory) as unfinished:
+        _allocate(like, unfinished, count)
+        write_json(unfinished / _MARKER, {"count": count})
+
+
 def open_pool(directory: Path) -> dict[str, np.ndarray]:
     """Read-only memory maps of a pool's fields, by name.
 

@@ -25,6 +25,8 @@ class OptimSpec(FrozenSpec):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     global_batch_size: Annotated[int, Field(ge=1)] = 4
     """Clips per step over all processes; the batch per device is derived."""
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Rank of the updates that blocks are trained by (LoRA), the cue parameters in full. none: all weights, in full."""
     precision: Literal["fp32", "bf16"] = "bf16"
     ema_decay: Share = 0.99
     cue_dropout: Share = 0.1

@@ -9,11 +9,12 @@ from torch.profiler import ProfilerActivity, profile
 from directanimator.errors import UserError
 from directanimator.model.counts import LatentGrid, count_model, empty_inputs
 from directanimator.model.embedded import build_transformer
+from directanimator.model.low_rank import add_low_rank
 from directanimator.model.spec import ModelSpec
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import new_state, trainable
 from experiments.edit import edit
-from experiments.plan import Machine, clip_bytes, main, make_plan, read_machine
+from experiments.plan import Machine, clip_bytes, main, make_plan, read_machine, trained_parameters
 from experiments.presets import PAPER, PRESETS
 
 small_models = st.builds(
@@ -46,6 +47,28 @@ def test_parameters_and_states_are_those_of_a_model_that_is_made(spec: ModelSpec
     moments = [t for s in state.optimizer.state.values() for t in s.values() if t.ndim]
     assert sum(t.nbytes for t in moments) == 8 * counts.parameters
     assert sum(t.nbytes for t in state.ema.values()) == 4 * counts.parameters
+
+
+@given(small_models, st.integers(1, 8))
+@settings(max_examples=3)
+def test_what_low_rank_training_changes_is_that_of_a_model_that_is_made(spec: ModelSpec, rank: int) -> None:
+    model = build_transformer(spec)
+    add_low_rank(model, rank, seed=0)
+    counts = count_model(spec, LatentGrid(1, 1, 4, 4))
+    planned = trained_parameters(
+        edit(PRESETS["cpu"].spec, {"optim.lora_rank": rank}).model_copy(update={"model": spec}), counts
+    )
+    assert planned == sum(parameter.numel() for parameter in trainable(model).values())
+
+
+def test_low_rank_training_needs_less() -> None:
+    machine = Machine(gpus=1, memory_gb=96, tflops=148, utilization=0.4)
+    whole = make_plan(edit(PAPER.spec, {"optim.global_batch_size": 1}), machine)
+    little = make_plan(edit(PAPER.spec, {"optim.global_batch_size": 1, "optim.lora_rank": 16}), machine)
+    assert little.weight_bytes == whole.weight_bytes
+    for kind in ("gradient_bytes", "optimizer_bytes", "average_bytes"):
+        assert getattr(little, kind) < 0.1 * getattr(whole, kind)
+    assert little.same_id_flops < whole.same_id_flops
 
 
 def allocated_for_backward(spec: ModelSpec, grid: LatentGrid) -> int:

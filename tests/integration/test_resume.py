@@ -5,13 +5,15 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.integration.conftest import Workplace
+from tests.integration.conftest import SAVE_EVERY_STEP, Workplace
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,10 @@ def curve(run: Path) -> list[tuple[int, dict[str, float]]]:
 def steps_logged(place: Workplace, stage: str) -> int:
     logs = list((place.root / "runs").glob(f"{stage}-*/metrics.jsonl"))
     return len(logs[0].read_bytes().splitlines()) if logs else 0
+
+
+def all_steps_logged(place: Workplace) -> int:
+    return sum(steps_logged(place, stage) for stage in ("same_id", "cross_id"))
 
 
 def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals, delay_s: float = 0.0) -> int:
@@ -71,17 +77,64 @@ def test_resuming_after_three_kills_equals_never_stopping(fresh: Callable[[], Wo
     assert_equal_runs(place, unbroken)
 
 
+LONG_WORDS = ("preset=smoke", "same_id.steps=100", "cross_id.steps=100", "model.num_layers=1")
+LONG_STEPS = 200
+KILLS = 20
+LIFE_S = 1200
+"""A life of the long run ends by then, on however loaded a machine."""
+SAVE_OFTEN = SAVE_EVERY_STEP.replace("CHECKPOINT_SECONDS = 0.0", "CHECKPOINT_SECONDS = 0.3")
+"""Rarely enough that the log is ahead of the checkpoint at most kills."""
+
+
+def start_long(place: Workplace, script: Path, processes: int) -> subprocess.Popen[bytes]:
+    launcher = ("-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone")
+    command = [sys.executable, *(launcher if processes > 1 else ()), str(script), *LONG_WORDS]
+    environment = place.environment(PYTHONPATH=str(Path.cwd()))
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def kill(process: subprocess.Popen[bytes], one_worker: bool) -> None:
+    """SIGKILL to one of the workers, whose launcher then ends the others, or to everything at once."""
+    workers = psutil.Process(process.pid).children(recursive=True)
+    if one_worker and workers:
+        random.choice(workers).kill()
+    else:
+        for victim in (process, *workers):
+            victim.kill()
+    process.communicate(timeout=LIFE_S)
+
+
+def finish_long(place: Workplace, script: Path, processes: int) -> None:
+    process = start_long(place, script, processes)
+    output, _ = process.communicate(timeout=LIFE_S)
+    assert process.returncode == 0, output.decode()
+
+
 @pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "deep", reason="minutes; HYPOTHESIS_PROFILE=deep runs it")
-def test_resuming_after_twenty_kills_equals_never_stopping(fresh: Callable[[], Workplace], unbroken: Workplace):
-    """Wherever the kill falls: starting up, training, writing a checkpoint, evaluating, between the stages."""
-    place = fresh()
-    for _ in range(20):
-        process = place.start(*WORDS)
-        time.sleep(random.uniform(0, 20))
-        process.kill()
-        process.wait(DEADLINE_S)
-    done = place.run(*WORDS)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("processes", [1, 2])
+def test_resuming_after_twenty_kills_equals_never_stopping(
+    fresh: Callable[[], Workplace], tmp_path: Path, processes: int
+):
+    """Wherever the kill falls: starting up, in a step, writing a checkpoint or a log line, between the stages."""
+    script = tmp_path / "run_and_save_often.py"
+    script.write_text(SAVE_OFTEN)
+    unbroken, place = fresh(), fresh()
+    finish_long(unbroken, script, processes)
+    killed_after = []
+    for moment in sorted(random.uniform(0, LONG_STEPS) for _ in range(KILLS)):
+        process = start_long(place, script, processes)
+        deadline = time.monotonic() + LIFE_S
+        # Within a step; or, where an earlier life came as far, within the start-up or soon after it.
+        delay_s = random.uniform(0, 0.05) if all_steps_logged(place) < moment else random.uniform(0, 12)
+        while all_steps_logged(place) < moment:
+            assert process.poll() is None, process.communicate()[0].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        killed_after.append(all_steps_logged(place))
+        kill(process, one_worker=processes > 1 and random.random() < 0.5)
+    print(f"{processes} process(es): killed after {killed_after} of {LONG_STEPS} logged steps")
+    finish_long(place, script, processes)
     assert_equal_runs(place, unbroken)
 
 

@@ -1,0 +1,42 @@
+"""Pools of zeros are pools as trainings read them, and cost nothing to make."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from directanimator.data.pool import open_pool, zero_pool
+from directanimator.data.synthetic_items import synthetic_item
+from directanimator.model.embedded import load_codec
+from directanimator.training.prepared import prepare
+from experiments.edit import edit
+from experiments.presets import PRESETS
+from experiments.scaling import zero_item
+
+SPEC = edit(PRESETS["smoke"].spec, {"data.size": 32})
+
+
+def test_a_clip_of_zeros_has_the_fields_of_a_prepared_clip() -> None:
+    real = prepare(synthetic_item("train", 0, spec=SPEC.data), load_codec(), SPEC.data.size, SPEC.cues)
+    zeros = zero_item(SPEC)
+    assert {name: (value.shape, value.dtype) for name, value in zeros.items()} == {
+        name: (value.shape, value.dtype) for name, value in real.items()
+    }
+
+
+@given(st.integers(1, 100_000))
+@settings(max_examples=5)
+def test_a_pool_of_zeros_holds_as_many_as_asked_for_in_no_room(
+    tmp_path_factory: pytest.TempPathFactory, count: int
+) -> None:
+    directory = tmp_path_factory.mktemp("pools") / "pool"
+    zero_pool(directory, count, zero_item(SPEC))
+    for name, values in open_pool(directory).items():
+        assert values.shape == (count, *zero_item(SPEC)[name].shape)
+        assert not values[count - 1].any()
+    assert sum(used(path) for path in directory.iterdir()) < 1_000_000
+
+
+def used(path: Path) -> int:
+    return path.stat().st_blocks * 512
