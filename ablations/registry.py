@@ -1,6 +1,6 @@
 """Every ablation and every table of them, by name."""
 
-from ablations import cues, fusion, low_pass, same2x
+from ablations import cues, fusion, low_pass, same2x, skeleton
 from ablations.ablation import Ablation, Published, Table
 
 FULL = Ablation(
@@ -29,6 +29,9 @@ _ALL = (
     low_pass.CUTOFF_24,
     low_pass.IDEAL_FILTER,
     low_pass.BUTTERWORTH_FILTER,
+    skeleton.SKELETON_EXACT,
+    skeleton.SKELETON_DETECTED,
+    skeleton.SKELETON_UNLABELLED,
     fusion.FUSION_CONCAT,
     fusion.FUSION_CROSS_ATTENTION,
     fusion.CUES_INTO_ATTENTION,
@@ -83,6 +86,11 @@ _TABLES = (
             "ideal_filter",
             "butterworth_filter",
         ),
+    ),
+    Table(
+        name="skeleton",
+        question="Can a skeleton stand in for the pixels of the pose cue?",
+        variants=("skeleton_exact", "skeleton_detected", "skeleton_unlabelled"),
     ),
     Table(
         name="fusion",

@@ -1,9 +1,10 @@
 """Legal experiment specs and legal values of each of their fields."""
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from directanimator.cues.spec import PosePicture
 from experiments.edit import Leaf, edit, leaves
 from experiments.spec import CODEC_CHANNELS, ExperimentSpec
 
@@ -30,7 +31,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "data.num_train_clips": COUNTS,
     "data.num_test_clips": COUNTS,
     "cues.pose.enabled": st.booleans(),
-    "cues.pose.picture": st.sampled_from(["gray", "rgb"]),
+    "cues.pose.picture": st.sampled_from(get_args(PosePicture)),
     "cues.pose.filter_shape": st.sampled_from(["gaussian", "ideal", "butterworth"]),
     "cues.pose.cutoff": floats(0, 4096, exclude_min=True),
     "cues.pose.normalized": st.booleans(),
@@ -99,6 +100,7 @@ COUPLED = {
     "data.source",
     "data.cue_quality",
     "data.folder",
+    "cues.pose.picture",
     "data.size",
     "data.latent_frames",
     "cross_id.same_id_share",
@@ -116,6 +118,7 @@ COUPLED = {
 """Fields whose legal values hang on other fields."""
 FOLDER_NEEDS: dict[str, Any] = {
     "data.cue_quality": "true",
+    "cues.pose.picture": "gray",
     "cross_id.same_id_share": 1.0,
     "evaluation.subsets": ("self",),
 }
