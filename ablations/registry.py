@@ -1,6 +1,6 @@
 """Every ablation and every table of them, by name."""
 
-from ablations import cues, fusion, low_pass, same2x, skeleton
+from ablations import cues, fusion, low_pass, pseudo_data, same2x, skeleton
 from ablations.ablation import Ablation, Published, Table
 
 FULL = Ablation(
@@ -43,6 +43,10 @@ _ALL = (
     same2x.STUDENT_FROM_BASE_NO_SAME2X,
     *same2x.ALIGNMENT_WEIGHTS,
     *same2x.ALIGNMENT_DEPTHS,
+    pseudo_data.FEW_TRUE_PAIRS,
+    pseudo_data.FEW_CLEAN_PAIRS,
+    pseudo_data.MANY_CLEAN_PAIRS,
+    pseudo_data.MANY_DIRTY_PAIRS,
 )
 
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
@@ -114,6 +118,11 @@ _TABLES = (
             *(ablation.name for ablation in (*same2x.ALIGNMENT_WEIGHTS, *same2x.ALIGNMENT_DEPTHS)),
         ),
         convergence=_CONVERGENCE,
+    ),
+    Table(
+        name="pseudo_data",
+        question="Which cross-ID pairs are worth having: few or many, true, well made or badly made?",
+        variants=("few_true_pairs", "few_clean_pairs", "many_clean_pairs", "many_dirty_pairs"),
     ),
     Table(
         name="all",

@@ -46,10 +46,13 @@ SKELETONS: dict[PosePicture, Honesty | None] = {
 
 
 def item_maker(split: Split, spec: DataSpec, picture: PosePicture) -> Callable[[int], AnimationItem]:
-    """The function from an index to the item of a split, with all that such a pose cue is made from."""
+    """The function from an index to the item of a split, with all that such a pose cue is made from.
+
+    Drivers are degraded for training alone: whatever it was trained on, a model is tested on the same clips."""
     if spec.source == "folder":
         return functools.partial(folder_item, split, spec=spec)
-    return functools.partial(synthetic_item, split, spec=spec, skeletons=SKELETONS[picture])
+    shown = spec if split == "train" else spec.undegraded
+    return functools.partial(synthetic_item, split, spec=shown, skeletons=SKELETONS[picture])
 
 
 @functools.lru_cache(maxsize=1)

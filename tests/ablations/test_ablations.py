@@ -73,9 +73,11 @@ def test_the_full_method_is_compared_with_nothing() -> None:
 
 
 def test_published_rows_are_worse_than_the_full_method() -> None:
+    """All but the one that is the paper's full method, where ours has better data."""
     full = ABLATIONS["full"].source
     assert full is not None
-    for source in (ABLATIONS[name].source for name in VARIANTS):
+    assert ABLATIONS["few_clean_pairs"].source.values["fid"] == full.values["fid"]
+    for source in (ABLATIONS[name].source for name in VARIANTS if name != "few_clean_pairs"):
         assert source is None or source.values["fid"] > full.values["fid"]
         assert source is None or "fis" not in source.values or source.values["fis"] < full.values["fis"]
 

@@ -99,6 +99,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
 COUPLED = {
     "data.source",
     "data.cue_quality",
+    "data.cue_strength",
     "data.folder",
     "cues.pose.picture",
     "data.size",
@@ -138,6 +139,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
     if values["data.source"] == "folder":
         values |= FOLDER_NEEDS
+    if values["data.cue_quality"] == "true":
+        values["data.cue_strength"] = 0.5
     if values["cues.location.soften_cells"] is not None:
         values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
     return values
