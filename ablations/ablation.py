@@ -40,6 +40,8 @@ class Ablation:
     """None only for the full method, which has nothing to be compared with."""
     source: Published | None = None
     """None when the paper has no such row."""
+    needs_synthetic: bool = False
+    """Whether it asks for what is known of synthetic humans alone, and is refused with real videos."""
 
 
 @dataclass(frozen=True)

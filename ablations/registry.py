@@ -1,6 +1,6 @@
 """Every ablation and every table of them, by name."""
 
-from ablations import cues, fusion, low_pass, same2x
+from ablations import cues, fusion, low_pass, pseudo_data, same2x, skeleton
 from ablations.ablation import Ablation, Published, Table
 
 FULL = Ablation(
@@ -29,6 +29,9 @@ _ALL = (
     low_pass.CUTOFF_24,
     low_pass.IDEAL_FILTER,
     low_pass.BUTTERWORTH_FILTER,
+    skeleton.SKELETON_EXACT,
+    skeleton.SKELETON_DETECTED,
+    skeleton.SKELETON_UNLABELLED,
     fusion.FUSION_CONCAT,
     fusion.FUSION_CROSS_ATTENTION,
     fusion.CUES_INTO_ATTENTION,
@@ -40,6 +43,10 @@ _ALL = (
     same2x.STUDENT_FROM_BASE_NO_SAME2X,
     *same2x.ALIGNMENT_WEIGHTS,
     *same2x.ALIGNMENT_DEPTHS,
+    pseudo_data.FEW_TRUE_PAIRS,
+    pseudo_data.FEW_CLEAN_PAIRS,
+    pseudo_data.MANY_CLEAN_PAIRS,
+    pseudo_data.MANY_DIRTY_PAIRS,
 )
 
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
@@ -85,6 +92,11 @@ _TABLES = (
         ),
     ),
     Table(
+        name="skeleton",
+        question="Can a skeleton stand in for the pixels of the pose cue?",
+        variants=("skeleton_exact", "skeleton_detected", "skeleton_unlabelled"),
+    ),
+    Table(
         name="fusion",
         question="How should the cues enter the transformer?",
         variants=(
@@ -106,6 +118,11 @@ _TABLES = (
             *(ablation.name for ablation in (*same2x.ALIGNMENT_WEIGHTS, *same2x.ALIGNMENT_DEPTHS)),
         ),
         convergence=_CONVERGENCE,
+    ),
+    Table(
+        name="pseudo_data",
+        question="Which cross-ID pairs are worth having: few or many, true, well made or badly made?",
+        variants=("few_true_pairs", "few_clean_pairs", "many_clean_pairs", "many_dirty_pairs"),
     ),
     Table(
         name="all",

@@ -288,6 +288,12 @@ def _command(
     pipeline = DirectAnimatorPipeline.from_pretrained(checkpoint, make_codec() if make_codec else None)
     size = pipeline.spec.data.size
     _check_width(request, size)
+    pose = pipeline.spec.cues.pose
+    if pose.is_skeleton:
+        raise UserError(
+            f"checkpoint={checkpoint} was trained with cues.pose.picture={pose.picture}: it can be driven by synthetic "
+            "humans only, since nobody knows the true skeleton of a real video"
+        )
     pipeline.windows(1, request.overlap)  # an illegal overlap is told before the work begins
     print(f"checkpoint {checkpoint}", flush=True)
     outcome = run(request, pipeline, make_perception())

@@ -17,6 +17,7 @@ from PIL import Image
 from directanimator.atomic import atomic_write, write_json
 from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip, cues_in_color
+from directanimator.cues.spec import PosePicture
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
@@ -80,9 +81,9 @@ class TestClip:
 
 
 @functools.lru_cache(maxsize=1)
-def _test_items(spec: DataSpec) -> tuple[AnimationItem, ...]:
+def _test_items(spec: DataSpec, picture: PosePicture) -> tuple[AnimationItem, ...]:
     """The test items; kept, since both stages of a run and all variants of a demo are tested on the same."""
-    maker = item_maker("test", spec)
+    maker = item_maker("test", spec, picture)
     indices = progress(range(spec.num_test_clips), "test clips", total=spec.num_test_clips)
     return tuple(maker(index) for index in indices)
 
@@ -91,7 +92,7 @@ def make_test_clips(spec: ExperimentSpec) -> dict[Subset, list[TestClip]]:
     """The fixed test clips by subset; the same for every variant that shares data and cues."""
     clips: dict[Subset, list[TestClip]] = {subset: [] for subset in spec.evaluation.subsets}
     size = spec.data.size
-    for item in _test_items(spec.data):
+    for item in _test_items(spec.data, spec.cues.pose.picture):
         own, cross = item_cues(item, size, spec.cues)
         if "self" in clips:
             track = item.target_track

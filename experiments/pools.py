@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from directanimator.atomic import atomic_write
-from directanimator.cues.spec import CueSpec
+from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
 from directanimator.data.pool import build_pool, open_pool
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import SYNTH_VERSION, Split
+from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import synthetic_item
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
@@ -34,11 +35,24 @@ POOL_VERSION = 3
 """Bump it when the same spec must give other arrays."""
 
 
-def item_maker(split: Split, spec: DataSpec) -> Callable[[int], AnimationItem]:
-    """The function from an index to the item of a split."""
+SKELETONS: dict[PosePicture, Honesty | None] = {
+    "gray": None,
+    "rgb": None,
+    "skeleton_exact": "exact",
+    "skeleton_detected": "detected",
+    "skeleton_unlabelled": "unlabelled",
+}
+"""How honest a skeleton each kind of pose cue needs."""
+
+
+def item_maker(split: Split, spec: DataSpec, picture: PosePicture) -> Callable[[int], AnimationItem]:
+    """The function from an index to the item of a split, with all that such a pose cue is made from.
+
+    Drivers are degraded for training alone: whatever it was trained on, a model is tested on the same clips."""
     if spec.source == "folder":
         return functools.partial(folder_item, split, spec=spec)
-    return functools.partial(synthetic_item, split, spec=spec)
+    shown = spec if split == "train" else spec.undegraded
+    return functools.partial(synthetic_item, split, spec=shown, skeletons=SKELETONS[picture])
 
 
 @functools.lru_cache(maxsize=1)
@@ -56,7 +70,7 @@ def make_text_encoder(model: ModelSpec) -> TextEncoder | None:
 
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
     codec, words = _encoders_of_worker(model)
-    return prepare(item_maker(split, spec)(index), codec, spec.size, cues, words)
+    return prepare(item_maker(split, spec, cues.pose.picture)(index), codec, spec.size, cues, words)
 
 
 def codec_digest(model: ModelSpec) -> str:

@@ -101,6 +101,9 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     cells = spec.cues.location.soften_cells
     if cells is not None and cells > data.size:
         found.append(f"cues.location.soften_cells={cells}: must be <= data.size={data.size}, or none")
+    if data.source == "folder" and spec.cues.pose.is_skeleton:
+        given = f"cues.pose.picture={spec.cues.pose.picture}"
+        found.append(f"{given}: needs data.source=synthetic, since nobody knows the true skeleton of a real video")
     if data.source == "folder" and spec.cross_id.same_id_share < 1:
         given = f"cross_id.same_id_share={spec.cross_id.same_id_share}"
         found.append(f"{given}: must be 1 with data.source=folder, whose clips have no cross-ID pairs")

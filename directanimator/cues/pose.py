@@ -48,6 +48,23 @@ def pose_cue(
     return np.stack([pose_cue_of(color, share, brightness, alignment, spec) for color in colors], axis=-1)
 
 
+def skeleton_cue(
+    picture: UInt8[np.ndarray, "f h w 3"],
+    accepted: Bool[np.ndarray, " f"],
+    alignment: Alignment,
+    spec: PoseCueSpec,
+) -> UInt8[np.ndarray, "f h w 3"]:
+    """The drawn skeleton on black, 0..255; frames that are not accepted are flat mid-gray, as the pose cue's are.
+
+    Laid where the pose cue is, and neither filtered nor normalized.
+    Source: Beyond Skeletons, table 3, S5 (a skeleton map in place of the pose cue)."""
+    laid = picture.astype(np.float32)
+    if spec.aligned and alignment != identity_alignment():
+        laid = np.stack([[warped(color, alignment) for color in np.moveaxis(frame, -1, 0)] for frame in laid])
+        laid = np.moveaxis(laid, 1, -1)
+    return np.where(accepted[:, None, None, None], np.clip(np.rint(laid), 0, 255), MID_GRAY).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Brightness:
     """Mean and spread of a person's brightness over a clip, in levels."""

@@ -8,14 +8,18 @@ from directanimator.frozen import FrozenSpec
 
 AlignBy = Literal["landmarks", "masks"]
 FilterShape = Literal["gaussian", "ideal", "butterworth"]
-PosePicture = Literal["gray", "rgb"]
+PosePicture = Literal["gray", "rgb", "skeleton_exact", "skeleton_detected", "skeleton_unlabelled"]
+SKELETON = "skeleton_"
+"""How the names of pictures that no frame shows begin: they are drawn from the truth behind a synthetic clip."""
 
 
 class PoseCueSpec(FrozenSpec):
     """Gray foreground, low-passed: the motion."""
 
     picture: PosePicture = "gray"
-    """What the cue is a picture of. gray (the paper): the person's brightness. rgb: the person's colors."""
+    """What the cue is a picture of. gray (the paper): the person's brightness. rgb: the person's colors.
+    skeleton_*: its joints, which the other fields but `aligned` leave as they are; synthetic humans only. exact: all of
+    them, with names. detected: as a detector errs. unlabelled: places without names."""
 
     enabled: bool = True
     """Whether the model sees the cue; a disabled cue is a null cue in training and in inference."""
@@ -27,6 +31,11 @@ class PoseCueSpec(FrozenSpec):
     """Whether the person's brightness is brought to a fixed mean and spread, or stays what it was (the paper)."""
     aligned: bool = True
     """Whether the driver is laid over the reference as the location cue is, or stays where it was (the paper)."""
+
+    @property
+    def is_skeleton(self) -> bool:
+        """Whether the cue is drawn, and not seen."""
+        return self.picture.startswith(SKELETON)
 
 
 class FaceCueSpec(FrozenSpec):

@@ -11,7 +11,7 @@ from directanimator.cues.face import face_cue, smooth_boxes
 from directanimator.cues.gate import gate
 from directanimator.cues.location import location_cue
 from directanimator.cues.person import PersonTrack
-from directanimator.cues.pose import MID_GRAY, person_on_gray, pose_cue
+from directanimator.cues.pose import MID_GRAY, person_on_gray, pose_cue, skeleton_cue
 from directanimator.cues.spec import CueSpec
 
 
@@ -22,7 +22,7 @@ class DrivingCues:
     Raises: ValueError if the fields disagree on frames, height or width, or there is no frame."""
 
     pose_cue: UInt8[np.ndarray, "f h w *c"]
-    """Low-passed person on mid-gray (128), gray or in three colors; in the reference's layout if the spec says so."""
+    """Low-passed person on mid-gray (128), gray or in color, or a skeleton; in the reference's layout if so told."""
     face_cue: UInt8[np.ndarray, "f h w 3"]
     """Zoomed face; mid-gray (128) where there is none."""
     body_location: UInt8[np.ndarray, "f h w"]
@@ -85,12 +85,15 @@ def driving_cues(
     alignment: Alignment,
     size: CanvasSize,
     spec: CueSpec,
+    skeleton: UInt8[np.ndarray, "f source_h source_w 3"] | None = None,
 ) -> DrivingCues:
     """The cues of a driving video on a canvas of `size`; frames and track have the video's own resolution.
 
+    `skeleton` is its drawn skeleton, where the spec wants that as the pose cue.
+
     A frame that fails the gate has neither pose cue nor body mask. Whether a cue is enabled does not matter here, so
     that one cache serves all ablations; see `dropped`.
-    Raises: ValueError if frames and track differ in number or size.
+    Raises: ValueError if frames and track differ in number or size, or a skeleton is wanted and not given.
     Source: Beyond Skeletons, Driving Cue Triplet."""
     if frames.shape[:3] != track.mask.shape:
         raise ValueError(f"frames {frames.shape[:3]} and mask {track.mask.shape} must agree in number and size")
@@ -100,9 +103,15 @@ def driving_cues(
     trusted = replace(seen, mask=seen.mask * accepted[:, None, None])
     face, face_present = face_cue(frames, steady.face_box, size, spec.face)
     body_location, face_location = location_cue(trusted, alignment, size, spec.location)
-    person = resize(person_on_gray(frames, track.mask), size)
+    if not spec.pose.is_skeleton:
+        person = resize(person_on_gray(frames, track.mask), size)
+        pose = pose_cue(person, seen.mask, accepted, alignment, spec.pose)
+    elif skeleton is None:
+        raise ValueError(f"picture={spec.pose.picture} needs the clip's skeleton")
+    else:
+        pose = skeleton_cue(resize(skeleton, size), accepted, alignment, spec.pose)
     return DrivingCues(
-        pose_cue=pose_cue(person, seen.mask, accepted, alignment, spec.pose),
+        pose_cue=pose,
         face_cue=face,
         body_location=body_location,
         face_location=face_location,

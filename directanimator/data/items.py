@@ -29,5 +29,8 @@ class AnimationItem:
     driving_track: PersonTrack
     survey_track: PersonTrack
     """B over the whole driving video, at a low rate and of any size: what B is aligned to A by."""
+    own_skeleton: UInt8[np.ndarray, "f hs ws 3"] | None = None
+    """The target's skeleton at source resolution; None where nobody asked for it or can know it."""
+    driving_skeleton: UInt8[np.ndarray, "f hs ws 3"] | None = None
     caption: str = ""
     """What the target shows, in words; empty where nobody wrote it down."""

@@ -25,9 +25,10 @@ class DataSpec(FrozenSpec):
     """Latent frames per clip; a clip has 4 * (latent_frames - 1) + 1 video frames."""
     fps: Annotated[float, Field(gt=0, le=120)] = 8.0
     cue_quality: Literal["true", "pseudo"] = "true"
-    """true: drivers as they are. pseudo: drivers as an imperfect generator would make them; synthetic humans only."""
+    """Of the drivers that are trained on. true: as they are. pseudo: as an imperfect generator would make them;
+    synthetic humans only. Tested is with true ones, so that variants are compared on the same clips."""
     cue_strength: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """How bad pseudo drivers are: 0 not at all. Without effect on true ones."""
+    """How bad pseudo drivers are: 0 not at all. Only with cue_quality=pseudo."""
     num_train_clips: Annotated[int, Field(ge=1)] = 1536
     num_test_clips: Annotated[int, Field(ge=1)] = 48
 
@@ -53,3 +54,18 @@ class DataSpec(FrozenSpec):
         if self.source == "synthetic" and self.perception != PerceptionSpec():
             raise ValueError("perception.* needs source=folder: where synthetic humans are is known")
         return self
+
+    @model_validator(mode="after")
+    def _only_pseudo_drivers_have_a_strength(self) -> "DataSpec":
+        usual = type(self).model_fields["cue_strength"].default
+        if self.cue_quality == "true" and self.cue_strength != usual:
+            raise ValueError(
+                f"cue_strength={self.cue_strength} needs cue_quality=pseudo: true drivers are not degraded"
+            )
+        return self
+
+    @property
+    def undegraded(self) -> "DataSpec":
+        """The same clips with true drivers."""
+        usual = type(self).model_fields["cue_strength"].default
+        return self.model_copy(update={"cue_quality": "true", "cue_strength": usual})

@@ -22,6 +22,7 @@ from directanimator.data.synthetic import (
 )
 from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.degradation import degraded_frames, degraded_motion, leaked_identity
+from directanimator.data.synthetic.skeleton import Honesty, draw_skeleton, skeleton_of
 from directanimator.data.synthetic.splits import random_stream
 from directanimator.data.synthetic.subsets import CANDIDATE_STRIDE, Subset, subset_pair
 
@@ -50,7 +51,15 @@ def _at_canvas(clip: RenderedClip, size: int) -> tuple[np.ndarray, PersonTrack]:
     return resize(clip.frames, size), track_of(clip).resized(size)
 
 
-def _render(pair: SyntheticPair, times: np.ndarray, size: int) -> RenderedClip:
+def _drawn(clip: RenderedClip, honesty: Honesty | None, rng: np.random.Generator) -> np.ndarray | None:
+    """The skeleton of a clip rendered with its truth, in its own size."""
+    if honesty is None:
+        return None
+    assert clip.truth is not None
+    return draw_skeleton(skeleton_of(clip.truth, honesty, rng), clip.frames.shape[1])
+
+
+def _render(pair: SyntheticPair, times: np.ndarray, size: int, with_truth: bool = False) -> RenderedClip:
     """The person of the target, at `size` pixels a side."""
     return render_clip(
         pair.identity,
@@ -60,12 +69,15 @@ def _render(pair: SyntheticPair, times: np.ndarray, size: int) -> RenderedClip:
         size,
         pair.view,
         supersample=1,
+        layers=() if with_truth else None,
         occluders=pair.occluders,
         projection=pair.projection,
     )
 
 
-def _render_driver(pair: SyntheticPair, times: np.ndarray, size: int, strength: float) -> RenderedClip:
+def _render_driver(
+    pair: SyntheticPair, times: np.ndarray, size: int, strength: float, with_truth: bool = False
+) -> RenderedClip:
     """The driver, as bad as `strength` tells, at `size` pixels a side; what is known of a bad one is true of it."""
     clip = render_clip(
         pair.driver,
@@ -75,6 +87,7 @@ def _render_driver(pair: SyntheticPair, times: np.ndarray, size: int, strength: 
         size,
         pair.view,
         supersample=1,
+        layers=() if with_truth else None,
         occluders=pair.driver_occluders,
         projection=pair.projection,
     )
@@ -87,10 +100,10 @@ def _with_bad_driver(pair: SyntheticPair, strength: float, rng: np.random.Genera
     return dataclasses.replace(pair, motion=motion, driver=leaked_identity(pair.driver, pair.identity, strength))
 
 
-def synthetic_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
-    """The item of an index: the same bytes in every process."""
+def synthetic_item(split: Split, index: int, spec: DataSpec, skeletons: Honesty | None = None) -> AnimationItem:
+    """The item of an index: the same bytes in every process; with skeletons, if so honest ones are asked for."""
     pair = pair_at(split, index, spec.num_frames, spec.fps)
-    return _item(pair, spec, random_stream("degradation", split, index))
+    return _item(pair, spec, random_stream("degradation", split, index), skeletons)
 
 
 def subset_item(subset: Subset, index: int, spec: DataSpec) -> AnimationItem:
@@ -102,13 +115,16 @@ def subset_item(subset: Subset, index: int, spec: DataSpec) -> AnimationItem:
     return _item(pair, spec, random_stream("degradation", "test", member))
 
 
-def _item(pair: SyntheticPair, spec: DataSpec, rng: np.random.Generator) -> AnimationItem:
+def _item(
+    pair: SyntheticPair, spec: DataSpec, rng: np.random.Generator, skeletons: Honesty | None = None
+) -> AnimationItem:
     size, is_bad = spec.size * SOURCE_SCALE, spec.cue_quality == "pseudo"
     strength = spec.cue_strength if is_bad else 0.0
     driving_pair = _with_bad_driver(pair, strength, rng) if is_bad else pair
-    own = _render(pair, pair.times, size)
+    detectors = rng.spawn(2)  # streams of their own: whoever asks for no skeleton has the same item
+    own = _render(pair, pair.times, size, skeletons is not None)
     still = _render(pair, np.array([pair.reference_time]), size)
-    driver = _render_driver(driving_pair, pair.times, size, strength)
+    driver = _render_driver(driving_pair, pair.times, size, strength, skeletons is not None)
     survey = _render_driver(driving_pair, SURVEY_TIMES, spec.size // 2, strength)
     reference, reference_track = _at_canvas(still, spec.size)
     target, target_track = _at_canvas(own, spec.size)
@@ -123,6 +139,8 @@ def _item(pair: SyntheticPair, spec: DataSpec, rng: np.random.Generator) -> Anim
         driving=driver.frames,
         driving_track=track_of(driver),
         survey_track=track_of(survey),
+        own_skeleton=_drawn(own, skeletons, detectors[0]),
+        driving_skeleton=_drawn(driver, skeletons, detectors[1]),
     )
 
 

@@ -114,7 +114,9 @@ def _spec(edits: Mapping[str, str]) -> ExtractionSpec:
         return ExtractionSpec.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"] if not isinstance(part, int)) or "perception"
+        path = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        if not path:
+            raise UserError(str(first["ctx"]["error"])) from error
         raise UserError(f"{path}={edits.get(path, '')}: {first['msg']}") from error
 
 

@@ -18,7 +18,7 @@ from directanimator import animate
 from directanimator.animate import KEYS, USAGE, enlarged, main, parse
 from directanimator.animator import CheckpointSpec, default_checkpoint
 from directanimator.cues.person import PersonTrack, no_landmarks
-from directanimator.cues.spec import CueSpec
+from directanimator.cues.spec import CueSpec, PoseCueSpec, PosePicture
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
 from directanimator.model.codec import PatchCodec
@@ -348,6 +348,22 @@ def test_a_reference_with_two_people_is_refused(studio: Studio, refusal: Refusal
 def test_a_checkpoint_of_another_architecture_is_refused(studio: Studio, refusal: Refusal, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path / "other", MODEL.model_copy(update={"num_layers": 1}))
     refusal(studio.run(checkpoint=other), "is of another architecture")
+
+
+@pytest.mark.parametrize("picture", ["skeleton_exact", "skeleton_detected", "skeleton_unlabelled"])
+def test_a_checkpoint_that_is_driven_by_skeletons_is_refused(
+    studio: Studio, refusal: Refusal, tmp_path: Path, picture: PosePicture
+) -> None:
+    cues = CueSpec(pose=PoseCueSpec(picture=picture))
+    other = write_checkpoint(tmp_path / "other", MODEL, SPEC.model_copy(update={"cues": cues}))
+    refusal(studio.run(checkpoint=other), f"cues.pose.picture={picture}")
+    assert studio.written == []
+
+
+def test_a_checkpoint_that_is_driven_in_color_animates(studio: Studio, tmp_path: Path) -> None:
+    cues = CueSpec(pose=PoseCueSpec(picture="rgb", cutoff=4096.0))
+    other = write_checkpoint(tmp_path / "other", MODEL, SPEC.model_copy(update={"cues": cues}))
+    assert studio.run(checkpoint=other) == 0
 
 
 def test_a_checkpoint_for_another_codec_is_refused(studio: Studio, refusal: Refusal, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from directanimator.cues.spec import PosePicture
 from directanimator.metrics.spec import NetworkName
 from experiments.edit import Leaf, edit, leaves
 from experiments.spec import CODEC_CHANNELS, ExperimentSpec
@@ -31,7 +32,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "data.num_train_clips": COUNTS,
     "data.num_test_clips": COUNTS,
     "cues.pose.enabled": st.booleans(),
-    "cues.pose.picture": st.sampled_from(["gray", "rgb"]),
+    "cues.pose.picture": st.sampled_from(get_args(PosePicture)),
     "cues.pose.filter_shape": st.sampled_from(["gaussian", "ideal", "butterworth"]),
     "cues.pose.cutoff": floats(0, 4096, exclude_min=True),
     "cues.pose.normalized": st.booleans(),
@@ -101,7 +102,9 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
 COUPLED = {
     "data.source",
     "data.cue_quality",
+    "data.cue_strength",
     "data.folder",
+    "cues.pose.picture",
     "data.size",
     "data.latent_frames",
     "cross_id.same_id_share",
@@ -120,6 +123,7 @@ COUPLED = {
 """Fields whose legal values hang on other fields."""
 FOLDER_NEEDS: dict[str, Any] = {
     "data.cue_quality": "true",
+    "cues.pose.picture": "gray",
     "cross_id.same_id_share": 1.0,
     "evaluation.subsets": ("self",),
 }
@@ -141,6 +145,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
         values |= FOLDER_NEEDS
     if values["evaluation.networks"] and "i3d" in values["evaluation.networks"]:
         values["data.latent_frames"] = max(values["data.latent_frames"], 3)
+    if values["data.cue_quality"] == "true":
+        values["data.cue_strength"] = 0.5
     if values["cues.location.soften_cells"] is not None:
         values["cues.location.soften_cells"] = min(values["cues.location.soften_cells"], values["data.size"])
     return values

@@ -19,7 +19,7 @@ from experiments.spec import (
     stage_leaves,
     training_leaves,
 )
-from tests.experiments.strategies import BASE, LEGAL, free_edits, specs
+from tests.experiments.strategies import BASE, LEGAL, SHARES, free_edits, specs
 
 LATER_ONLY = sorted(
     path
@@ -153,12 +153,23 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
         ({"evaluation.networks": ("i3d", "i3d")}, "names a network twice"),
         ({"evaluation.networks": ("i3d",), "data.latent_frames": 2}, "i3d needs clips of 9 frames or more"),
         ({"evaluation.networks": ("i3d_",)}, "evaluation.networks=i3d_: must be a comma-separated list of 1 or more"),
+        ({"data.cue_strength": 0.2}, "data: cue_strength=0.2 needs cue_quality=pseudo"),
         ({"seed": 2**32}, "seed=4294967296"),
     ],
 )
 def test_contradictions_are_refused(edits: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         edit(BASE, edits)
+
+
+@given(SHARES)
+def test_a_strength_that_nothing_reads_names_no_experiment_of_its_own(strength: float) -> None:
+    """True drivers have one strength alone, so two specs of them never differ in it and never train the same twice."""
+    pseudo = edit(BASE, {"data.cue_quality": "pseudo", "data.cue_strength": strength})
+    assert pseudo.data.undegraded == BASE.data
+    if strength != BASE.data.cue_strength:
+        with pytest.raises(UserError, match="needs cue_quality=pseudo"):
+            edit(pseudo, {"data.cue_quality": "true"})
 
 
 def test_there_is_always_something_to_evaluate() -> None:

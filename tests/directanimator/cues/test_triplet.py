@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.alignment import identity_alignment
+from directanimator.cues.alignment import identity_alignment, warped
+from directanimator.cues.pose import MID_GRAY
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped, null_cues
 from tests.strategies import Figure, alignments, canvas_sides, cue_specs, figures, frames_of, seeds, track_of, walks
@@ -166,3 +167,30 @@ def test_a_field_of_another_length_is_refused(name, unchecked_shapes):
     cues = null_cues(3, 8)
     with pytest.raises(ValueError, match="must have shape"):
         replace(cues, **{name: getattr(cues, name)[:2]})
+
+
+def skeleton_spec(aligned=True):
+    return CueSpec(gate=TOLERANT, pose=PoseCueSpec(picture="skeleton_exact", aligned=aligned))
+
+
+@given(walks(), alignments(), seeds(), st.booleans())
+def test_a_skeleton_takes_the_place_of_the_pose_cue_and_of_nothing_else(clip, alignment, seed, aligned):
+    """Laid as a mask is laid; neither filtered nor normalized; flat where the gate rejects the frame."""
+    frames, track = frames_of(clip, SOURCE), track_of(clip, SOURCE)
+    rejected = np.random.default_rng(seed).random(len(clip)) < 0.3
+    track = replace(track, mask=track.mask * ~rejected[:, None, None])
+    skeleton = np.random.default_rng(seed).integers(0, 256, frames.shape, np.uint8)
+    spec = skeleton_spec(aligned)
+    cues = driving_cues(frames, track, alignment, SOURCE, spec, skeleton)
+    plain = driving_cues(frames, track, alignment, SOURCE, spec.model_copy(update={"pose": PoseCueSpec()}))
+    assert_equal_cues(replace(cues, pose_cue=plain.pose_cue), plain)
+    assert (cues.pose_cue[rejected] == MID_GRAY).all()
+    for picture, shown in zip(skeleton[~rejected], cues.pose_cue[~rejected], strict=True):
+        for color in range(3):
+            laid = warped(picture[..., color].astype(np.float32), alignment) if aligned else picture[..., color]
+            assert np.abs(shown[..., color] - laid.astype(float)).max() <= 1
+
+
+def test_a_clip_whose_skeleton_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="needs the clip's skeleton"):
+        cues_of([Figure()], spec=skeleton_spec())

@@ -2,9 +2,10 @@
 
 import functools
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directanimator.cues.alignment import align, identity_alignment
@@ -12,6 +13,7 @@ from directanimator.cues.canvas import resize
 from directanimator.cues.location import warp_masks
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import SOURCE_SCALE, synthetic_item, synthetic_pixels
 from directanimator.metrics.mask import mask_iou
 
@@ -100,3 +102,50 @@ def test_the_person_takes_the_same_share_of_frames_of_any_size(size: int) -> Non
 def test_items_differ() -> None:
     firsts = {item_at(split, index).target.tobytes() for split in ("train", "test") for index in range(4)}
     assert len(firsts) == 8
+
+
+@functools.cache
+def drawn_at(index: int, honesty: Honesty | None, cue_quality: str = "true") -> AnimationItem:
+    return synthetic_item("train", index, SPEC.model_copy(update={"cue_quality": cue_quality}), honesty)
+
+
+honesties = st.sampled_from(["exact", "detected", "unlabelled"])
+
+
+few = settings(max_examples=6)  # an item takes a tenth of a second to render
+
+
+@given(indices, honesties, st.sampled_from(["true", "pseudo"]))
+@few
+def test_asking_for_skeletons_changes_nothing_else(index: int, honesty: Honesty, quality: str) -> None:
+    drawn = drawn_at(index, honesty, quality)
+    plain = drawn_at(index, None, quality)
+    for name in ("reference", "target", "own_frames", "driving"):
+        np.testing.assert_array_equal(getattr(drawn, name), getattr(plain, name))
+    np.testing.assert_array_equal(drawn.driving_track.landmarks, plain.driving_track.landmarks)
+    assert plain.own_skeleton is None
+    assert plain.driving_skeleton is None
+
+
+@given(indices, honesties)
+@few
+def test_both_skeletons_are_the_same_every_time_and_lie_on_their_person(index: int, honesty: Honesty) -> None:
+    item = drawn_at(index, honesty)
+    again = synthetic_item("train", index, SPEC, honesty)
+    for name, track in (("own_skeleton", item.own_track), ("driving_skeleton", item.driving_track)):
+        picture = getattr(item, name)
+        np.testing.assert_array_equal(picture, getattr(again, name))
+        limbs = picture.max(axis=-1) > 128
+        body = np.stack([cv2.dilate(mask, np.ones((7, 7), np.uint8)) for mask in track.mask]) > 0
+        assert limbs.any(axis=(1, 2)).all()
+        assert (limbs & body).sum() > 0.9 * limbs.sum()
+
+
+@given(indices)
+def test_the_three_skeletons_tell_different_things(index: int) -> None:
+    exact, detected, unlabelled = (drawn_at(index, honesty) for honesty in ("exact", "detected", "unlabelled"))
+    for name in ("own_skeleton", "driving_skeleton"):
+        one, two, three = (getattr(item, name) for item in (exact, detected, unlabelled))
+        assert not np.array_equal(one, two)
+        assert np.ptp(one.astype(int), axis=-1).any()
+        assert not np.ptp(three.astype(int), axis=-1).any()

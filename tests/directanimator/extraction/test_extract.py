@@ -315,6 +315,8 @@ def test_a_folder_gives_a_manifest_previews_and_a_sheet_and_names_what_failed(tm
         (["folder=v", "output=o", "size=7"], r"size=7.*32"),
         (["folder=v", "output=o", "crop=whole"], r"crop=whole.*center.*person"),
         (["folder=v", "output=o", "cues.pose.cutoff=many"], r"cues\.pose\.cutoff=many"),
+        (["folder=v", "output=o", "cues.pose.picture=rgb"], r"cues\.pose\.picture=rgb: must be gray"),
+        (["folder=v", "output=o", "cues.pose.picture=skeleton_exact"], r"picture=skeleton_exact: must be gray"),
         (["folder=v", "output=o", "perception.masks=sam3"], r"perception\.masks=sam3.*sam2"),
         (["folder=v", "output=o", "preview=maybe"], r"preview=maybe.*true or false"),
         (["folder=v", "folder=w", "output=o"], r"twice"),
