@@ -5,6 +5,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from directanimator.cues.spec import PosePicture
+from directanimator.extraction.spec import FaceBackend, MaskBackend
 from directanimator.metrics.spec import NetworkName
 from experiments.edit import Leaf, edit, leaves
 from experiments.spec import CODEC_CHANNELS, ExperimentSpec
@@ -24,6 +25,9 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "seed": st.integers(0, 2**32 - 1),
     "data.source": st.sampled_from(["synthetic", "folder"]),
     "data.folder": st.none() | TEXTS,
+    "data.perception.masks": st.sampled_from(get_args(MaskBackend)),
+    "data.perception.faces": st.sampled_from(get_args(FaceBackend)),
+    "data.perception.person": st.none() | st.just((0.1, 0.0, 0.5, 1.0)),
     "data.size": st.integers(2, 128).map(lambda n: 16 * n),
     "data.latent_frames": st.integers(1, 65),
     "data.fps": floats(0, 120, exclude_min=True),
@@ -73,6 +77,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "optim.beta2": floats(0, 1, exclude_min=True, exclude_max=True),
     "optim.max_grad_norm": floats(0, 100, exclude_min=True),
     "optim.global_batch_size": COUNTS,
+    "optim.lora_rank": st.none() | st.integers(1, 1024),
     "optim.precision": st.sampled_from(["fp32", "bf16"]),
     "optim.ema_decay": SHARES,
     "optim.cue_dropout": SHARES,
@@ -101,6 +106,9 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
 
 COUPLED = {
     "data.source",
+    "data.perception.masks",
+    "data.perception.faces",
+    "data.perception.person",
     "data.cue_quality",
     "data.cue_strength",
     "data.folder",
@@ -143,6 +151,10 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
     if values["data.source"] == "folder":
         values |= FOLDER_NEEDS
+    else:
+        values |= {path: value for path, value in leaves(BASE).items() if path.startswith("data.perception.")}
+    if "truth" in (values["data.perception.masks"], values["data.perception.faces"]):
+        values |= {"data.perception.masks": "truth", "data.perception.faces": "truth"}
     if values["evaluation.networks"] and "i3d" in values["evaluation.networks"]:
         values["data.latent_frames"] = max(values["data.latent_frames"], 3)
     if values["data.cue_quality"] == "true":
