@@ -1,12 +1,12 @@
 """Pseudo drivers, made by an imperfect generator, in place of true pairs: a few clean ones, or many dirty ones."""
 
-from ablations.ablation import Ablation, Expectation, Published
+from ablations.ablation import Ablation, Expectation, Published, Value
 
 _WORSE = Expectation(metric="cross/psnr_foreground", direction="lower", at_least=0.3)
-_FEW = {"data.num_train_clips": 154}
+_FEW: dict[str, Value] = {"data.num_train_clips": 154}
 """A tenth of the default preset's clips, as the paper's 500 are of 5,000."""
-_CLEAN = {"data.cue_quality": "pseudo", "data.cue_strength": 0.2}
-_DIRTY = {"data.cue_quality": "pseudo", "data.cue_strength": 0.8}
+_CLEAN: dict[str, Value] = {"data.cue_quality": "pseudo", "data.cue_strength": 0.2}
+_DIRTY: dict[str, Value] = {"data.cue_quality": "pseudo", "data.cue_strength": 0.8}
 _PUBLISHED_BY_ONE = "from the less trusted of two readings"
 
 FEW_TRUE_PAIRS = Ablation(

@@ -10,6 +10,11 @@ from directanimator.model.cue_streams import CueBlock, Rotary, Streams, Told
 from directanimator.model.spec import CueInit
 
 
+def _turned(heads: Float[Tensor, "b h n c"], rotary: Rotary) -> Float[Tensor, "b h n c"]:
+    turned: Tensor = apply_rotary_emb(heads, rotary)  # type: ignore[arg-type, assignment]  # declared otherwise
+    return turned
+
+
 class CueAttention(nn.Module):
     """What video tokens learn of the cues: attention from them to the tokens of both streams, by place as by content.
 
@@ -35,8 +40,9 @@ class CueAttention(nn.Module):
         query = self._heads(self.to_q(self.query_norm(hidden)))
         key, value = self._heads(self.to_k(cues)), self._heads(self.to_v(cues))
         if rotary is not None:
-            query = apply_rotary_emb(query, rotary)
-            key = apply_rotary_emb(key, tuple(part.repeat(len(streams), 1) for part in rotary))
+            cosines, sines = rotary
+            query = _turned(query, (cosines, sines))
+            key = _turned(key, (cosines.repeat(len(streams), 1), sines.repeat(len(streams), 1)))
         key, value = F.pad(key, (0, 0, 1, 0)), F.pad(value, (0, 0, 1, 0))
         seen = F.pad(torch.cat([stream.present for stream in streams], dim=1)[..., 0] > 0, (1, 0), value=True)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None])
