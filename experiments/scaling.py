@@ -43,7 +43,7 @@ def zero_item(spec: ExperimentSpec) -> dict[str, np.ndarray]:
     side, channels, frames = spec.data.size // SPATIAL_COMPRESSION, spec.model.latent_channels, spec.data.latent_frames
     latents = np.zeros((frames, channels, side, side), np.float16)
     masks = np.zeros((frames, 2, MASK_CHANNELS, side, side), np.float16)
-    item = {"latents": latents, "reference": latents[:1]}
+    item: dict[str, np.ndarray] = {"latents": latents, "reference": latents[:1]}
     for setting in ("own", "cross"):
         cues = {"pose": latents, "face": latents, "masks": masks, "present": np.zeros((frames, 2), np.bool_)}
         item |= {f"{setting}_{name}": value for name, value in cues.items()}
