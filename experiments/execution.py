@@ -16,6 +16,8 @@ class Execution:
     """Clips of a forward pass on one device; its share of the global batch is accumulated over several. None: all."""
     checkpointing: bool = False
     """Whether activations are computed again in the backward pass instead of kept."""
+    sharding: bool = False
+    """Whether each process holds only its share of weights, gradients, moments, average and teacher (FSDP2)."""
 
 
 PLAIN = Execution()
@@ -23,30 +25,32 @@ PLAIN = Execution()
 
 
 def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:
-    """The execution that the words `micro_batch=N` and `checkpointing=true` ask for, and the other words.
+    """The execution that the words `micro_batch=N`, `checkpointing=true` and `sharding=true` ask for, and the others.
 
     Raises: UserError for an illegal value."""
     micro: int | None = None
-    checkpointing, rest = False, []
+    switches, rest = {"checkpointing": False, "sharding": False}, []
     for token in tokens:
         key, _, text = token.partition("=")
         if key == "micro_batch":
             if not (text.isascii() and text.isdecimal() and int(text[:9]) >= 1):
                 raise UserError(f"{token}: want a whole number of clips, 1 or more")
             micro = int(text)
-        elif key == "checkpointing":
+        elif key in switches:
             if text not in _YES_NO:
                 raise UserError(f"{token}: want true or false")
-            checkpointing = _YES_NO[text]
+            switches[key] = _YES_NO[text]
         else:
             rest.append(token)
-    return Execution(micro, checkpointing), rest
+    return Execution(micro, **switches), rest
 
 
 def check_execution(execution: Execution, global_batch_size: int, processes: int) -> None:
-    """Nothing; refuses parts that do not add up to a process's share of the batch.
+    """Nothing; refuses parts that do not add up to a process's share of the batch, and shards of one process.
 
     Raises: UserError."""
+    if execution.sharding and processes == 1:
+        raise UserError("sharding=true: one process has nobody to share with; start several by torchrun")
     share = global_batch_size // processes
     if execution.micro_batch is not None and share % execution.micro_batch:
         raise UserError(

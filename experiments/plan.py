@@ -190,7 +190,11 @@ def _layout(
     held = states
     if sharded:
         held = states // machine.gpus + GATHERED_BLOCKS * HALF * counts.block_parameters
-    name = "FSDP2: weights, gradients, optimizer, average and teacher sharded" if sharded else "DDP: a whole copy each"
+    name = (
+        "sharding=true (FSDP2: weights, gradients, optimizer, average, teacher)"
+        if sharded
+        else "DDP: a whole copy each"
+    )
     return Layout(name, sharded, checkpointing, clips, held + kept)
 
 

@@ -5,7 +5,7 @@ Periodic work is hooks around the library's generator of steps. The same call af
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 
-from directanimator.atomic import atomic_directory, atomic_write, write_json
+from directanimator.atomic import atomic_directory, atomic_write, settle, write_json
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.model.low_rank import add_low_rank, merge_low_rank
@@ -25,8 +25,9 @@ from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
 from directanimator.training.batch import DenoisingBatch, denoising_objective
-from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
-from directanimator.training.loop import suitable_attention, train
+from directanimator.training.checkpoint import load_checkpoint, load_sharded, save_checkpoint, save_sharded
+from directanimator.training.loop import StepResult, suitable_attention, train
+from directanimator.training.sharding import is_sharded, shard, whole_weights
 from directanimator.training.stages import (
     CROSS_ID,
     SAME_ID,
@@ -42,7 +43,7 @@ from experiments.pools import empty_text
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
-CHECKPOINT = "state.safetensors"
+CHECKPOINT, SHARDED_CHECKPOINT = "state.safetensors", "state_sharded"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals after which a checkpoint is written; schedulers send the last one ahead of a time limit."""
 CHECKPOINT_SECONDS = 120.0
@@ -85,15 +86,26 @@ class StopRequest:
 
     signal_number: int | None = None
 
-    def agreed(self, accelerator: Accelerator) -> int | None:
-        """The signal that any of the processes got; the same answer in all of them."""
-        if accelerator.num_processes == 1:
-            return self.signal_number
-        own = torch.tensor([self.signal_number or 0], device=accelerator.device)
-        return int(accelerator.gather(own).max()) or None
-
     def _note(self, signal_number: int, _frame: FrameType | None) -> None:
         self.signal_number = signal_number
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a process wants to happen after a step."""
+
+    stopped_by: int = 0
+    """A signal's number; 0 for none."""
+    abandon: bool = False
+    save: bool = False
+
+    def agreed(self, accelerator: Accelerator) -> "Wish":
+        """What any of the processes wants; the same answer in all of them."""
+        if accelerator.num_processes == 1:
+            return self
+        own = torch.tensor([[self.stopped_by, self.abandon, self.save]], device=accelerator.device)
+        stopped_by, abandon, save = accelerator.gather(own).amax(dim=0).tolist()
+        return Wish(stopped_by, bool(abandon), bool(save))
 
 
 @contextmanager
@@ -144,9 +156,16 @@ class StageJob:
 
     def model(self) -> CueFusionTransformer:
         """The model at step 0: the base, or in the cross-ID stage a copy of the teacher."""
+        return self._started(self.teacher if self.spec.cross_id.init == "teacher" else None)
+
+    def untrained(self) -> CueFusionTransformer:
+        """A model of the same shape, from the base."""
+        return self._started(None)
+
+    def _started(self, teacher: CueFusionTransformer | None) -> CueFusionTransformer:
         model = make_transformer(self.spec.model, self.spec.seed)
-        if self.teacher is not None and self.spec.cross_id.init == "teacher":
-            model.load_state_dict(self.teacher.state_dict())
+        if teacher is not None:
+            model.load_state_dict(teacher.state_dict())
         if self.spec.optim.lora_rank is not None:
             add_low_rank(model, self.spec.optim.lora_rank, self.spec.seed)
         return model
@@ -189,32 +208,36 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     """Nothing; afterwards `run.model` holds the averaged weights of the whole stage.
 
     Raises: StoppedTrainingError after a signal to stop, or when given up, with a checkpoint written."""
-    model = job.model().to(accelerator.device)
+    model = job.model()
     if job.execution.checkpointing:
         model.enable_gradient_checkpointing()
-    if job.teacher is not None:
-        job.teacher.to(accelerator.device)
+    for part in (model, *([] if job.teacher is None else [job.teacher])):
+        if job.execution.sharding:
+            shard(part, accelerator.device.type)
+        part.to(accelerator.device)
     state = new_state(model, job.spec.optim)
-    checkpoint = run.checkpoint / CHECKPOINT
-    if checkpoint.exists():
-        load_checkpoint(state, checkpoint, job.fingerprint)
+    Checkpoint(run.checkpoint, job.fingerprint).load(state, accelerator)
     if accelerator.is_main_process:
         run.metrics.truncate_after(state.step)
     run_steps(state, job, run, accelerator)
+    load_average(state)
+    weights = whole_weights(model) if is_sharded(model) else None
     if accelerator.is_main_process:
-        load_average(state)
+        if weights is not None:
+            model = job.untrained()
+            model.load_state_dict(weights)
         merge_low_rank(model)
         save_model(model, run.model, job)
     accelerator.wait_for_everyone()
 
 
 def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
-    """Nothing; does the steps that are left, with log, checkpoints and progress, all on the main process alone.
+    """Nothing; does the steps that are left, with log and progress on the main process alone, and checkpoints.
 
     Raises: StoppedTrainingError after a signal to stop, or when given up, with a checkpoint written;
         DivergedTrainingError."""
     batches, optim = job.batches(accelerator), job.spec.optim
-    micro = job.execution.micro_batch
+    micro, main = job.execution.micro_batch, accelerator.is_main_process
 
     def batch_at(step: int) -> DenoisingBatch:
         return batches.batch_at(step).to(accelerator.device)
@@ -222,27 +245,24 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
     def split(batch: DenoisingBatch) -> list[DenoisingBatch]:
         return [batch] if micro is None else batch.parts(micro)
 
-    results = train(state, batch_at, job.objective(), job.steps, optim, accelerator, split)
-    if not accelerator.is_main_process:
-        with stop_requests() as request:
-            for _ in results:
-                if (stopped_by := request.agreed(accelerator)) is not None:
-                    raise InterruptedTrainingError(stopped_by)
-        return
-    label = job.stage.replace("_id", "-ID training")
-    saver = _Saver(state, run.checkpoint / CHECKPOINT, job.fingerprint)
+    results: Iterable[StepResult] = train(state, batch_at, job.objective(), job.steps, optim, accelerator, split)
+    if main:
+        results = progress(results, job.stage.replace("_id", "-ID training"), total=job.steps, done=state.step)
+    checkpoint = Checkpoint(run.checkpoint, job.fingerprint)
     with stop_requests() as request:
-        for result in progress(results, label, total=job.steps, done=state.step):
-            measured = {f"train/{name}": value for name, value in result.metrics.items()}
-            run.metrics.append(result.step, measured | _held_out(state, job, accelerator))
-            if (stopped_by := request.agreed(accelerator)) is not None:
-                saver.save()
-                raise InterruptedTrainingError(stopped_by)
-            if job.watch(run, result.step):
-                saver.save()
+        for result in results:
+            held_out = _held_out(state, job, accelerator) if main or is_sharded(state.model) else {}
+            if main:
+                measured = {f"train/{name}": value for name, value in result.metrics.items()}
+                run.metrics.append(result.step, measured | held_out)
+            own = Wish(request.signal_number or 0, main and job.watch(run, result.step), main and checkpoint.is_due)
+            wish = own.agreed(accelerator)
+            if wish.stopped_by or wish.abandon or wish.save or result.step == job.steps:
+                checkpoint.save(state, accelerator)
+            if wish.stopped_by:
+                raise InterruptedTrainingError(wish.stopped_by)
+            if wish.abandon:
                 raise AbandonedTrainingError(f"given up after step {result.step} of {job.steps}")
-            saver.save_now_and_then()
-    saver.save()
 
 
 def _held_out(state: TrainState, job: StageJob, accelerator: Accelerator) -> dict[str, float]:
@@ -254,18 +274,46 @@ def _held_out(state: TrainState, job: StageJob, accelerator: Accelerator) -> dic
     return {} if loss is None else {HELD_OUT_LOSS: loss}
 
 
-class _Saver:
-    def __init__(self, state: TrainState, path: Path, fingerprint: str) -> None:
-        self._state, self._path, self._fingerprint = state, path, fingerprint
+class Checkpoint:
+    """The state of a stage on disk: one file, or one of every process where the model is sharded.
+
+    Whichever it is, a training goes on from it, however it is carried out itself."""
+
+    def __init__(self, directory: Path, fingerprint: str) -> None:
+        self._whole, self._sharded = directory / CHECKPOINT, directory / SHARDED_CHECKPOINT
+        self._fingerprint = fingerprint
         self._saved = time.monotonic()
 
-    def save(self) -> None:
-        save_checkpoint(self._state, self._path, self._fingerprint)
-        self._saved = time.monotonic()
+    @property
+    def is_due(self) -> bool:
+        """Whether the last one is too long ago."""
+        return time.monotonic() - self._saved > CHECKPOINT_SECONDS
 
-    def save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            self.save()
+    def load(self, state: TrainState, accelerator: Accelerator) -> None:
+        """Nothing; puts what was saved, if anything was, into a fresh state. All processes must call it.
+
+        Raises: UserError if it is damaged or of another spec."""
+        with accelerator.main_process_first():
+            settle(self._sharded)
+        if self._sharded.exists():
+            load_sharded(state, self._sharded, self._fingerprint)
+        elif self._whole.exists():
+            load_checkpoint(state, self._whole, self._fingerprint)
+
+    def save(self, state: TrainState, accelerator: Accelerator) -> None:
+        """Nothing; writes the state, in place of an older one of either kind. All processes must call it.
+
+        Raises: UserError if it cannot be written."""
+        if is_sharded(state.model):
+            save_sharded(state, self._sharded, self._fingerprint)
+        elif accelerator.is_main_process:
+            save_checkpoint(state, self._whole, self._fingerprint)
+        if accelerator.is_main_process:
+            if is_sharded(state.model):
+                self._whole.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(self._sharded, ignore_errors=True)
+        self._saved = time.monotonic()
 
 
 def save_model(model: CueFusionTransformer, directory: Path, job: StageJob) -> None:

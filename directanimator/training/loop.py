@@ -9,9 +9,11 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from directanimator.errors import UserError
+from directanimator.training.sharding import is_sharded
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, trainable, update_average
 
@@ -113,6 +115,7 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     update_average(state, spec.ema_decay)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     means = accelerator.reduce(torch.stack(list(losses.values())), reduction="mean")
     return dict(zip(losses, means.tolist(), strict=True)) | {"grad_norm": float(norm), "learning_rate": rate}
 
@@ -132,7 +135,7 @@ def train(
     Raises: DivergedTrainingError when the loss is no finite number.
 
     `batch_at(step)` is a function of the step alone, so a resumed training sees what an unbroken one would have."""
-    model = accelerator.prepare_model(state.model)
+    model = state.model if is_sharded(state.model) else accelerator.prepare_model(state.model)
     model.train()
     while state.step < total_steps:
         rate = learning_rate(state.step, total_steps, spec)

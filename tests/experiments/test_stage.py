@@ -1,18 +1,28 @@
-"""A stage that trains low-rank updates: stopped and gone on with it ends as never stopped, and its model is whole."""
+"""A stage in its run directory: low-rank updates, shards, and going on with what was stopped.
 
+However it is carried out, the losses are those of one process, and the model at the end is whole."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
 from experiments.edit import edit
+from experiments.execution import Execution, check_execution
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
 from experiments.scaling import zero_item
@@ -92,3 +102,123 @@ def test_the_second_stage_starts_from_the_first_and_adds_updates_of_its_own(
     assert all(torch.equal(value, told[name]) for name, value in plain.items())
     run = trained(tmp_path, job)
     assert trained_model(run, SPEC).state_dict().keys() == told.keys()
+
+
+# ------------------------------------------------------------------------------------------------ two sharded processes
+
+TOLERANCE = 1e-4
+PLAIN_SPEC = edit(SPEC, {"optim.lora_rank": None})
+SPARING = Execution(micro_batch=1, checkpointing=True)
+
+
+def stops_after(step: int) -> Watch:
+    return lambda _run, done: done == step
+
+
+def runs_of_two(places: Path) -> int:
+    """What each of two processes does: trainings that the test compares."""
+    torch.set_num_threads(1)
+    sharded = Execution(sharding=True)
+    trained(places / "unbroken", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
+    with contextlib.suppress(AbandonedTrainingError):
+        trained(places / "stopped", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded, watch=stops_after(2)))
+    shutil.copytree(places / "stopped", places / "alone") if dist.get_rank() == 0 else None
+    trained(places / "stopped", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
+    trained(places / "from_one", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
+    teacher = trained_model(RunDirectory(places / "unbroken" / "same_id"), PLAIN_SPEC)
+    execution = dataclasses.replace(SPARING, sharding=True)
+    trained(places / "student", StageJob(SPEC, "cross_id", pool(), teacher, execution, held_out=pool()))
+    return dist.get_world_size()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    places = tmp_path_factory.mktemp("two")
+    with contextlib.suppress(AbandonedTrainingError):
+        trained(places / "from_one", StageJob(PLAIN_SPEC, "same_id", pool(), None, watch=stops_after(2)))
+    config = LaunchConfig(
+        run_id="two",
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    assert elastic_launch(config, runs_of_two)(places) == {0: 2, 1: 2}
+    return places
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return trained(tmp_path_factory.mktemp("one"), StageJob(PLAIN_SPEC, "same_id", pool(), None))
+
+
+def curve(run: RunDirectory) -> list[dict[str, float]]:
+    records = run.metrics.read()
+    assert [record.step for record in records] == list(range(1, STEPS + 1))
+    return [dict(record.values) for record in records]
+
+
+def assert_alike(found: RunDirectory, wanted: RunDirectory) -> None:
+    for ours, theirs in zip(curve(found), curve(wanted), strict=True):
+        assert ours == pytest.approx(theirs, abs=TOLERANCE, rel=0)
+    weights = load_file(wanted.model / WEIGHTS)
+    for name, value in load_file(found.model / WEIGHTS).items():
+        torch.testing.assert_close(value, weights[name], atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["unbroken", "from_one"])
+def test_two_sharded_processes_train_as_one(two: Path, one: RunDirectory, place: str) -> None:
+    """From the start, and going on from what one process left."""
+    assert_alike(RunDirectory(two / place / "same_id"), one)
+
+
+@pytest.mark.slow
+def test_sharded_training_that_was_stopped_ends_at_the_same_bits(two: Path) -> None:
+    stopped, unbroken = (RunDirectory(two / place / "same_id") for place in ("stopped", "unbroken"))
+    assert curve(stopped) == curve(unbroken)
+    assert (stopped.model / WEIGHTS).read_bytes() == (unbroken.model / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_from_the_shards_of_two(two: Path, one: RunDirectory) -> None:
+    run = trained(two / "alone", StageJob(PLAIN_SPEC, "same_id", pool(), None))
+    assert_alike(run, one)
+    assert {path.name for path in run.checkpoint.iterdir()} == {"state.safetensors"}
+
+
+@pytest.mark.slow
+def test_a_sharded_student_of_a_sharded_teacher_trains_as_one_process_does(two: Path, tmp_path: Path) -> None:
+    """Low-rank, accumulating and checkpointing beside."""
+    teacher = trained_model(RunDirectory(two / "unbroken" / "same_id"), PLAIN_SPEC)
+    alone = trained(tmp_path, StageJob(SPEC, "cross_id", pool(), teacher, SPARING, held_out=pool()))
+    assert "held_out/denoising" in curve(alone)[-1]
+    assert_alike(RunDirectory(two / "student" / "cross_id"), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
+def test_damaged_shards_are_refused_in_one_line(two: Path, tmp_path: Path, damage: str) -> None:
+    run = RunDirectory(shutil.copytree(two / "unbroken" / "same_id", tmp_path / "same_id"))
+    shutil.rmtree(run.model)
+    shards = run.checkpoint / "state_sharded"
+    (first, _) = sorted(shards.glob("*.safetensors"))
+    if damage == "missing":
+        first.unlink()
+    elif damage == "truncated":
+        first.write_bytes(first.read_bytes()[:-8])
+    else:
+        told = json.loads((shards / "checkpoint.json").read_text())
+        (shards / "checkpoint.json").write_text(json.dumps({**told, "fingerprint": "another"}))
+    with pytest.raises(UserError) as caught:
+        train_stage(StageJob(PLAIN_SPEC, "same_id", pool(), None), run, Accelerator(cpu=True))
+    assert "\n" not in str(caught.value)
+    assert "state_sharded" in str(caught.value)
+
+
+def test_shards_of_one_process_are_refused() -> None:
+    with pytest.raises(UserError, match="torchrun"):
+        check_execution(Execution(sharding=True), 4, 1)
