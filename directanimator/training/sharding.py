@@ -33,7 +33,8 @@ def is_sharded(model: nn.Module) -> bool:
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """All weights of a sharded model, in the memory of the main process; nothing on the others. All must call it."""
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: weight for name, weight in whole.items() if isinstance(weight, Tensor)}
 
 
 @torch.no_grad()
