@@ -5,12 +5,12 @@ Imports nothing heavy, so that a dry run is quick."""
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ablations.ablation import Table
-from ablations.registry import TABLES
+from ablations.registry import ABLATIONS, TABLES
 from directanimator.errors import UserError
 from directanimator.places import runs_root
 from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
@@ -76,6 +76,8 @@ class Plan:
     """What the command line changes in every run."""
     seeds: tuple[int, ...]
     runs: tuple[PlannedRun, ...]
+    left_out: tuple[str, ...] = ()
+    """Variants that ask for synthetic humans, where there are none."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -106,10 +108,12 @@ def make_plan(tokens: Sequence[str]) -> Plan:
         raise UserError(f"no table given: say table=NAME, known are {', '.join(TABLES)}")
     if "seed" in request.edits:
         raise UserError("a table counts its seeds from 0: give seeds=N, not seed=")
-    table = _chosen(look_up("table", request.words["table"], TABLES), request.words.get("variants"))
+    whole = _chosen(look_up("table", request.words["table"], TABLES), request.words.get("variants"))
     preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
     seeds = tuple(range(_number_of_seeds(request.words.get("seeds", str(DEFAULT_SEEDS)))))
     kept = [token for token in tokens if token.partition("=")[0] in fields(ExperimentSpec)]
+    baseline = resolve([f"preset={preset.name}", *kept]).spec
+    table = whole if "variants" in request.words else _possible(whole, baseline)
     names = (BASELINE, *table.variants)
     runs = [
         PlannedRun(name, seed, resolve([f"preset={preset.name}", f"ablation={name}", f"seed={seed}", *kept]))
@@ -118,7 +122,8 @@ def make_plan(tokens: Sequence[str]) -> Plan:
     ]
     _check_all_differ(runs)
     edits = describe(preset.spec, runs[0].spec, dict.fromkeys(request.edits, "command line"))
-    return Plan(table, preset.name, edits, seeds, tuple(runs))
+    left_out = tuple(name for name in whole.variants if name not in table.variants)
+    return Plan(table, preset.name, edits, seeds, tuple(runs), left_out)
 
 
 def _chosen(table: Table, text: str | None) -> Table:
@@ -130,6 +135,22 @@ def _chosen(table: Table, text: str | None) -> Table:
     names = text.split(",")
     for name in names:
         look_up(f"variant of table {table.name}", name, dict.fromkeys(table.variants))
+    return _only(table, names)
+
+
+def _possible(table: Table, baseline: ExperimentSpec) -> Table:
+    """The table without the variants that ask for synthetic humans, where there are none.
+
+    Raises: UserError if none is left."""
+    if baseline.data.source == "synthetic":
+        return table
+    kept = [name for name in table.variants if not ABLATIONS[name].needs_synthetic]
+    if not kept:
+        raise UserError(f"table {table.name} needs data.source=synthetic: it asks for what is known of them alone")
+    return _only(table, kept)
+
+
+def _only(table: Table, names: Collection[str]) -> Table:
     kept = tuple(name for name in table.variants if name in names)
     pairs = tuple(pair for pair in table.convergence if set(pair) <= {BASELINE, *kept})
     return Table(table.name, table.question, kept, pairs)
@@ -246,6 +267,7 @@ def render_plan(plan: Plan) -> str:
         f"table   {plan.table.name}: {plan.table.question}",
         f"preset  {plan.preset}",
         *(f"edit    {edit}" for edit in plan.edits),
+        *([f"without {', '.join(plan.left_out)}: only synthetic humans have them"] if plan.left_out else []),
         "",
         *_run_lines(plan, states),
         "",

@@ -16,8 +16,8 @@ def cue_strip(
     return np.concatenate([frames_resized, _gray_to_rgb(mask), cues_in_color(cues)], axis=2)
 
 
-def cues_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h 3*w 3"]:
-    """Pose cue, face cue and location cue side by side, RGB 0..255."""
+def cues_in_color(cues: DrivingCues) -> UInt8[np.ndarray, "f h strip 3"]:
+    """Pose cue, face cue and location cue side by side, three times as wide, RGB 0..255."""
     return np.concatenate([cues.pose_in_color, cues.face_cue, location_in_color(cues)], axis=2)
 
 
