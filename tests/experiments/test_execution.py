@@ -8,13 +8,19 @@ from directanimator.errors import UserError
 from experiments.execution import Execution, check_execution, read_execution
 
 
-@given(st.none() | st.integers(1, 99), st.booleans(), st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug"])))
-def test_execution_is_read_and_the_other_words_are_left(micro: int | None, again: bool, others: list[str]) -> None:
-    words = [*others, f"checkpointing={str(again).lower()}"] + ([] if micro is None else [f"micro_batch={micro}"])
-    assert read_execution(words) == (Execution(micro, again), others)
+OTHERS = st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug"]))
 
 
-@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=", "micro_batch=x", "checkpointing=1"])
+@given(st.none() | st.integers(1, 99), st.booleans(), st.booleans(), OTHERS)
+def test_execution_is_read_and_the_other_words_are_left(
+    micro: int | None, again: bool, sharding: bool, others: list[str]
+) -> None:
+    words = [*others, f"checkpointing={str(again).lower()}", f"sharding={str(sharding).lower()}"]
+    words += [] if micro is None else [f"micro_batch={micro}"]
+    assert read_execution(words) == (Execution(micro, again, sharding), others)
+
+
+@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=", "micro_batch=x", "checkpointing=1", "sharding=yes"])
 def test_an_illegal_word_is_refused(word: str) -> None:
     with pytest.raises(UserError, match=word):
         read_execution([word])
