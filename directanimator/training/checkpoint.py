@@ -11,11 +11,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from directanimator.atomic import atomic_directory, atomic_write, write_json
 from directanimator.errors import UserError
@@ -106,7 +109,7 @@ def save_sharded(state: TrainState, path: Path, fingerprint: str) -> None:
         draft = [str(place)]
         dist.broadcast_object_list(draft)
         try:
-            dcp.save(_tensors(state), storage_writer=HuggingFaceStorageWriter(draft[0], save_distributed=True))
+            save(_tensors(state), storage_writer=HuggingFaceStorageWriter(draft[0], save_distributed=True))
         except CheckpointException as error:
             first = next(iter(error.failures.values()))[0]
             raise UserError(f"cannot write {path}: {str(first).splitlines()[0]}") from error
@@ -125,7 +128,7 @@ def load_sharded(state: TrainState, path: Path, fingerprint: str) -> None:
     targets = _targets(state, shapes, int(metadata["step"]))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
-        dcp.load({name: targets[name] for name in shapes}, storage_reader=HuggingFaceStorageReader(str(path)))
+        load({name: targets[name] for name in shapes}, storage_reader=HuggingFaceStorageReader(str(path)))
 
 
 def _read_shards(path: Path) -> tuple[dict[str, torch.Size], dict[str, str]]:
@@ -141,4 +144,5 @@ def _read_shards(path: Path) -> tuple[dict[str, torch.Size], dict[str, str]]:
         found = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"checkpoint {path} cannot be read ({error}); delete it to start over") from error
-    return {name: torch.Size(value.size) for name, value in found.items()}, {k: str(v) for k, v in told.items()}
+    shapes = {name: value.size for name, value in found.items() if isinstance(value, TensorStorageMetadata)}
+    return shapes, {name: str(value) for name, value in told.items()}

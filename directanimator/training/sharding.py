@@ -33,7 +33,8 @@ def is_sharded(model: nn.Module) -> bool:
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """All weights of a sharded model, in the memory of the main process; nothing on the others. All must call it."""
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    found = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @torch.no_grad()
