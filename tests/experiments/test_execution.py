@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from directanimator.errors import UserError
 from experiments.execution import Execution, check_execution, read_execution
 
-
 OTHERS = st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug"]))
 
 
