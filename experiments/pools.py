@@ -15,7 +15,7 @@ from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
-from directanimator.data.pool import build_pool, open_pool
+from directanimator.data.pool import Rows, build_pool, open_rows
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
@@ -108,18 +108,18 @@ def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
     return mlruns_root() / "cache" / key
 
 
-def held_out_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
+def held_out_pool(spec: ExperimentSpec) -> dict[str, Rows]:
     """The first test clips as they would be trained on, for the held-out loss; made on the first call."""
     return _pool(spec, "test", min(HELD_OUT_CLIPS, spec.data.num_test_clips), "preparing held-out clips")
 
 
-def train_pool(spec: ExperimentSpec) -> dict[str, np.ndarray]:
+def train_pool(spec: ExperimentSpec) -> dict[str, Rows]:
     """The training pool, made on the first call."""
     return _pool(spec, "train", spec.data.num_train_clips, "preparing training clips")
 
 
-def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[str, np.ndarray]:
+def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[str, Rows]:
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
     build_pool(directory, count, make, label)
-    return open_pool(directory)
+    return open_rows(directory)

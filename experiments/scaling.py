@@ -1,7 +1,7 @@
 """What grows with the number of clips, and what loading them costs: measured on pools of zeros.
 
-The files of such a pool are holes, so 100,000 clips cost nothing to make, and yet the loader finds, maps, reads and
-converts them as it does real ones."""
+The files of such a pool are holes, so 100,000 clips cost nothing to make, and yet the loader finds, reads and converts
+them as it does real ones."""
 
 import os
 import statistics
@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from directanimator.data.pool import open_pool, zero_pool
+from directanimator.data.pool import open_rows, zero_pool
 from directanimator.model.cue_streams import MASK_CHANNELS
 from directanimator.training.batch import DenoisingBatch
 from directanimator.training.loop import train_step
@@ -64,7 +64,7 @@ class _Trainee:
     @classmethod
     def on(cls, pool: Path, spec: ExperimentSpec) -> "_Trainee":
         accelerator = launch(spec)
-        job = StageJob(spec, "same_id", open_pool(pool), teacher=None)
+        job = StageJob(spec, "same_id", open_rows(pool), teacher=None)
         state = new_state(job.model(), spec.optim)
         return cls(job, state, accelerator.prepare_model(state.model), job.batches(accelerator).batch_at, accelerator)
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, settle, write_json
+from directanimator.data.pool import Rows
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.model.low_rank import add_low_rank, merge_low_rank
@@ -136,11 +136,11 @@ class StageJob:
 
     spec: ExperimentSpec
     stage: Stage
-    pool: Mapping[str, np.ndarray]
+    pool: Mapping[str, Rows]
     teacher: CueFusionTransformer | None
     """The frozen same-ID model; None in the same-ID stage."""
     execution: Execution = PLAIN
-    held_out: Mapping[str, np.ndarray] | None = None
+    held_out: Mapping[str, Rows] | None = None
     """Clips that are not trained on, whose loss is followed; None where nobody asks."""
     watch: Watch = unwatched
 
@@ -189,9 +189,9 @@ class StageJob:
         with accelerator.autocast(), suitable_attention(accelerator):
             return held_out_loss(model, self._source(self.held_out, accelerator), alphas)
 
-    def _source(self, pool: Mapping[str, np.ndarray], accelerator: Accelerator) -> BatchSource:
+    def _source(self, pool: Mapping[str, Rows], accelerator: Accelerator) -> BatchSource:
         return BatchSource(
-            pool=dict(pool),
+            pool=pool,
             cues=self.spec.cues,
             optim=self.spec.optim,
             denoising=self.spec.denoising,

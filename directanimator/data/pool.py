@@ -1,4 +1,4 @@
-"""Arrays of many items on disk, filled once by several processes and read through memory maps afterwards.
+"""Arrays of many items on disk, filled once by several processes and read item by item afterwards.
 
 One file per field, `<name>.npy`, all items stacked on the first axis. A pool that is whole carries `pool.json`; one
 that is not is thrown away and made again."""
@@ -6,9 +6,11 @@ that is not is thrown away and made again."""
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +20,47 @@ from directanimator.progress import progress
 Item = Mapping[str, np.ndarray]
 _CHUNK = 16
 _MARKER = "pool.json"
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A field of many items, the first axis counting them: an array, or a file that is read at every look."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """The values of an item, or stacked, of a list of items."""
+
+
+class StoredRows:
+    """Rows of an `.npy` file, of which nothing stays in memory.
+
+    No memory map: each fault of one reads as much ahead as the disk is set to, 8 MB on some machines for the 50 kB of a
+    clip, and what was ever read counts as the process's own."""
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r")
+        self._count, *item_shape = mapped.shape
+        self._item_shape, self._dtype, self._offset = tuple(item_shape), mapped.dtype, int(mapped.offset)
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # read what is asked for, and no more
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int | Sequence[int], /) -> np.ndarray:
+        if isinstance(index, Sequence):
+            return np.stack([self._read(item) for item in index])
+        return self._read(index)
+
+    def _read(self, index: int) -> np.ndarray:
+        row = np.empty(self._item_shape, self._dtype)
+        start = self._offset + range(self._count)[index] * row.nbytes
+        if os.preadv(self._descriptor, [row.reshape(-1).view(np.uint8).data], start) != row.nbytes:
+            raise OSError(f"a prepared clip could not be read whole: item {index} of {self._count}")
+        return row
 
 
 def _fill(make: Callable[[int], Item], directory: Path, start: int, stop: int) -> int:
@@ -67,6 +110,14 @@ def zero_pool(directory: Path, count: int, like: Item) -> None:
     with atomic_directory(directory) as unfinished:
         _allocate(like, unfinished, count)
         write_json(unfinished / _MARKER, {"count": count})
+
+
+def open_rows(directory: Path) -> dict[str, Rows]:
+    """A pool's fields by name, for reading a few items at a time.
+
+    Raises: FileNotFoundError when the pool is not whole."""
+    json.loads((directory / _MARKER).read_text())
+    return {path.stem: StoredRows(path) for path in sorted(directory.glob("*.npy"))}
 
 
 def open_pool(directory: Path) -> dict[str, np.ndarray]:

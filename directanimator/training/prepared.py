@@ -2,6 +2,7 @@
 
 One pool serves all ablations of the cues, since whether a cue is enabled is decided when a batch is put together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from directanimator.cues.alignment import align, identity_alignment
 from directanimator.cues.spec import CueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.data.items import AnimationItem
+from directanimator.data.pool import Rows
 from directanimator.model.codec import GROUP, VideoCodec, to_video
 from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.published import TextEncoder
@@ -96,9 +98,9 @@ def prepare(
     return arrays
 
 
-def cue_arrays(item: dict[str, np.ndarray], index: int, setting: str) -> CueArrays:
+def cue_arrays(pool: Mapping[str, Rows], index: int, setting: str) -> CueArrays:
     """The cues of item `index` of a pool, in the setting `own` or `cross`."""
-    return CueArrays(**{name: item[f"{setting}_{name}"][index] for name in ("pose", "face", "masks", "present")})
+    return CueArrays(**{name: pool[f"{setting}_{name}"][index] for name in ("pose", "face", "masks", "present")})
 
 
 def without_disabled(cues: CueArrays, spec: CueSpec) -> CueArrays:

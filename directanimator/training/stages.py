@@ -2,15 +2,15 @@
 
 Batches are functions of (seed, stage, sample number); objectives are functions of (model, batch)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from directanimator.cues.spec import CueSpec
+from directanimator.data.pool import Rows
 from directanimator.model.cue_fusion import CueFusionOutput, CueFusionTransformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import denoising_loss, person_weights
@@ -42,7 +42,7 @@ Objective = Callable[[nn.Module, DenoisingBatch], Losses]
 class BatchSource:
     """Everything that batches are made of, beside the step's number."""
 
-    pool: dict[str, np.ndarray]
+    pool: Mapping[str, Rows]
     cues: CueSpec
     optim: OptimSpec
     denoising: DenoisingSpec

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from directanimator.data.pool import open_pool, zero_pool
+from directanimator.data.pool import open_pool, open_rows, zero_pool
 from directanimator.data.synthetic_items import synthetic_item
 from directanimator.model.embedded import load_codec
 from directanimator.training.prepared import prepare
 from experiments.edit import edit
 from experiments.presets import PRESETS
+from experiments.process_memory import alone, resident_bytes
 from experiments.scaling import zero_item
 
 SPEC = edit(PRESETS["smoke"].spec, {"data.size": 32})
@@ -40,3 +42,17 @@ def test_a_pool_of_zeros_holds_as_many_as_asked_for_in_no_room(
 
 def used(path: Path) -> int:
     return path.stat().st_blocks * 512
+
+
+def read_all(directory: Path) -> int:
+    """Bytes that stay behind after every item was read once."""
+    before = resident_bytes()
+    for values in open_rows(directory).values():
+        for index in range(len(values)):
+            assert not values[index].any()
+    return resident_bytes() - before
+
+
+def test_reading_a_pool_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    zero_pool(tmp_path / "pool", 50, {"pixels": np.zeros((1000, 1000), np.uint8)})
+    assert alone(read_all, tmp_path / "pool") < 10_000_000

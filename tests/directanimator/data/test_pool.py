@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from directanimator.data import pool
-from directanimator.data.pool import build_pool, open_pool
+from directanimator.data.pool import build_pool, open_pool, open_rows
 
 COUNT = 37
 
@@ -92,3 +94,50 @@ def test_an_open_pool_is_read_only(tmp_path: Path) -> None:
     (tmp_path / "pool.json").write_text("{}")
     with pytest.raises(ValueError, match="read-only"):
         open_pool(tmp_path)["pixels"][0] = 0
+
+
+rows_on_disk = st.tuples(
+    st.integers(1, 5),
+    st.lists(st.integers(1, 3), max_size=3),
+    st.sampled_from([np.uint8, np.float16, np.bool_, np.int64]),
+    st.integers(0, 2**31),
+)
+
+
+@given(rows_on_disk, st.data())
+def test_stored_rows_are_those_of_the_array(
+    tmp_path_factory: pytest.TempPathFactory, made_of: tuple[int, list[int], type, int], data: st.DataObject
+) -> None:
+    count, shape, dtype, seed = made_of
+    wanted = np.random.default_rng(seed).integers(0, 1000, (count, *shape)).astype(dtype)
+    directory = tmp_path_factory.mktemp("pool")
+    np.save(directory / "field.npy", wanted)
+    (directory / "pool.json").write_text("{}")
+    rows = open_rows(directory)["field"]
+    assert len(rows) == count
+    indices = st.integers(-count, count - 1)
+    for index in (data.draw(indices), data.draw(st.lists(indices, min_size=1, max_size=4))):
+        found = rows[index]
+        np.testing.assert_array_equal(found, wanted[index])
+        assert found.dtype == wanted.dtype
+        assert found.flags.writeable  # or PyTorch would complain
+    for beyond in (count, -count - 1):
+        with pytest.raises(IndexError):
+            rows[beyond]
+
+
+def test_rows_of_a_file_that_was_cut_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "field.npy"
+    np.save(path, np.zeros((3, 4)))
+    (tmp_path / "pool.json").write_text("{}")
+    rows = open_rows(tmp_path)["field"]
+    os.truncate(path, path.stat().st_size - 8)
+    rows[1]
+    with pytest.raises(OSError, match="item 2 of 3"):
+        rows[2]
+
+
+def test_rows_of_a_pool_without_its_marker_are_not_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", np.zeros(3))
+    with pytest.raises(FileNotFoundError):
+        open_rows(tmp_path)
