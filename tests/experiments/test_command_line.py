@@ -62,7 +62,11 @@ def test_the_command_line_is_laid_over_the_ablation_over_the_preset(
     path, value = change
     if path in ABLATIONS[ablation].edits:
         return
-    resolved = resolve([f"preset={preset}", f"ablation={ablation}", f"{path}={format_value(value)}"])
+    tokens = [f"preset={preset}", f"ablation={ablation}", f"{path}={format_value(value)}"]
+    if ABLATIONS[ablation].needs_synthetic and PRESETS[preset].spec.data.source == "folder":
+        assert "source=synthetic" in refusal(*tokens)
+        return
+    resolved = resolve(tokens)
     assert resolved.spec == edit(edit(PRESETS[preset].spec, ABLATIONS[ablation].edits), {path: value})
 
 
