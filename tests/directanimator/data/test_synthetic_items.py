@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from directanimator.cues.alignment import align, identity_alignment
 from directanimator.cues.canvas import resize
 from directanimator.cues.location import warp_masks
+from directanimator.cues.person import LANDMARKS
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic.skeleton import Honesty
@@ -139,6 +140,20 @@ def test_both_skeletons_are_the_same_every_time_and_lie_on_their_person(index: i
         body = np.stack([cv2.dilate(mask, np.ones((7, 7), np.uint8)) for mask in track.mask]) > 0
         assert limbs.any(axis=(1, 2)).all()
         assert (limbs & body).sum() > 0.9 * limbs.sum()
+
+
+@given(indices, st.sampled_from(["true", "pseudo"]))
+@few
+def test_each_person_has_their_own_skeleton(index: int, quality: str) -> None:
+    """Every elbow and knee that is in the picture is drawn where it is."""
+    item = drawn_at(index, "exact", quality)
+    knees_and_elbows = [LANDMARKS.index(f"{joint}_{side}") for joint in ("elbow", "knee") for side in ("left", "right")]
+    people = ((item.own_skeleton, item.own_track), (item.driving_skeleton, item.driving_track))
+    for picture, track in people:
+        for frame, places in zip(picture, np.floor(track.landmarks[:, knees_and_elbows]).astype(int), strict=True):
+            for x, y in places:
+                if 2 <= min(x, y) <= max(x, y) < len(frame) - 2:
+                    assert frame[y - 1 : y + 2, x - 1 : x + 2].max() > 100
 
 
 @given(indices)
