@@ -20,7 +20,7 @@ from directanimator.perception.segmenters import (
     SegmentedPerception,
     Segmenter,
 )
-from directanimator.places import assets_root
+from directanimator.places import weights_root
 
 SEGMENTERS: Mapping[MaskBackend, Callable[[Path], Segmenter]] = {
     "sam2": Sam2Segmenter,
@@ -32,8 +32,8 @@ SEGMENTERS: Mapping[MaskBackend, Callable[[Path], Segmenter]] = {
 def watch_of(spec: PerceptionSpec, mask_weights: Path | None, face_weights: Path | None) -> Watch:
     """Who looks, as the spec says. Nets are loaded when there is something to look at, and once.
 
-    Without directories their weights are looked for beside the fetched ones, in a directory of the backend's name."""
-    masks_from, faces_from = mask_weights or assets_root() / spec.masks, face_weights or assets_root() / spec.faces
+    Without directories their weights are looked for among those that people put there, under the backend's name."""
+    masks_from, faces_from = mask_weights or weights_root() / spec.masks, face_weights or weights_root() / spec.faces
     if spec.masks == "truth":
         return Watch(
             make=lambda video: TrueWatch(read_truth(video)),

@@ -37,7 +37,7 @@ python -m directanimator.cues driving=FILE output=DIR [key=value ...]
   reference=FILE   picture of the person that drivers are laid over; default: drivers stay where they are
   cache=DIR        where cues are kept; default: $DIRECTANIMATOR_CUES, else .cache/cues
   cache_gb={DEFAULT_LIMIT_GB:g}     size of the cache; what was used least recently is evicted beyond it
-  mask_weights=DIR, face_weights=DIR   weights of perception.masks and perception.faces; else .cache/assets/BACKEND
+  mask_weights=DIR, face_weights=DIR   weights of perception.masks and perception.faces; else .cache/weights/BACKEND
   size=512 fps=8 crop=center|person perception.masks=... perception.faces=... perception.person=0.1,0.2,0.4,0.9
   trust.min_score=... cues.pose.cutoff=... cues.gate.min_area_ratio=...   and every other field of the spec
   --verify         remove damaged entries of the cache, and end

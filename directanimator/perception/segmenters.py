@@ -3,7 +3,6 @@
 MediaPipe's body nets find and follow the person, whose box is the prompt; `grounded_sam` finds the box by text, as the
 paper does. Nothing is ever downloaded."""
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from directanimator.errors import UserError
 from directanimator.perception.person import PersonWatch, Seen, Sighting
 from directanimator.perception.region import Patch
+from directanimator.weight_files import reason, stored_tensors
 
 STORED_SIDE = 512
 """Longest side at which a mask of a whole frame is kept."""
@@ -217,21 +217,17 @@ class SegmentAnythingSegmenter:
 
 def _original_sam(path: Path) -> Any:
     """SAM with the file's weights; its sizes are read from their shapes, so any of its variants is taken."""
-    import torch
     from segment_anything.build_sam import _build_sam
 
-    if not zipfile.is_zipfile(path):
-        # What is older than torch's archive format is refused too: only a pickle can tell it from anything else.
-        raise UserError(f"{path}: not a SAM checkpoint: no archive of torch")
+    weights = stored_tensors(path)
     try:
-        weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         width = weights["image_encoder.pos_embed"].shape[-1]
         spans = {int(name.split(".")[2]): value for name, value in weights.items() if name.endswith("attn.rel_pos_h")}
         whole = [block for block, span in spans.items() if len(span) == 2 * _GRID - 1]
         sam = _build_sam(width, len(spans), width // spans[0].shape[-1], whole)
         sam.load_state_dict(weights)
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: not a SAM checkpoint: {str(error).strip().splitlines()[0]}") from error
+    except (RuntimeError, KeyError, ValueError) as problem:
+        raise UserError(f"{path}: not a SAM checkpoint: {reason(problem)}") from problem
     return sam.eval()
 
 

@@ -10,8 +10,8 @@ from torchvision.models import alexnet
 
 from directanimator.errors import UserError
 from directanimator.metrics.local_weights import ALEXNET, LPIPS_WEIGHTS
-from directanimator.metrics.networks.inception import reason, stored_tensors
 from directanimator.metrics.perceptual import perceptual_distance
+from directanimator.weight_files import reason, stored_tensors
 
 TAPS = (1, 4, 7, 9, 11)
 """Layers of torchvision's AlexNet whose output is compared: each ReLU."""

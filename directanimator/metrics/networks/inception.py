@@ -13,6 +13,7 @@ from torchvision.models.inception import InceptionE
 from directanimator.errors import UserError
 from directanimator.metrics.local_weights import INCEPTION
 from directanimator.metrics.networks.folding import folded
+from directanimator.weight_files import reason, stored_tensors
 
 SIDE = 299
 WIDTH = 2048
@@ -108,22 +109,3 @@ def inception_features(net: FidInception, frames: UInt8[np.ndarray, "f h w 3"]) 
         small = F.interpolate(pixels / 255, (SIDE, SIDE), mode="bilinear", align_corners=False)
         parts.append(net(2 * small - 1))
     return torch.cat(parts).numpy()
-
-
-def stored_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dictionary; nothing else is unpickled.
-
-    Raises: UserError if the file holds anything else."""
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # what a hostile file makes of the reader is no closed list
-        raise UserError(f"{path}: not a file of weights: {reason(problem)}") from problem
-    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise UserError(f"{path}: not a state dictionary of tensors")
-    return dict(stored)
-
-
-def reason(problem: Exception) -> str:
-    """The last line of what a loader says, which names what is wrong."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return (lines[1] if len(lines) > 1 else lines[0] if lines else type(problem).__name__)[:200]
