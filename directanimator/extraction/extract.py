@@ -22,7 +22,7 @@ from directanimator.cues.person import PersonTrack
 from directanimator.errors import UserError
 from directanimator.extraction import stream
 from directanimator.extraction.recorded import FRAME_ARRAYS, SIGHTINGS
-from directanimator.extraction.sightings import Sightings, Watch, looked, sightings_key, version_of
+from directanimator.extraction.sightings import Sightings, Watch, looked, sightings_key, sightings_of, version_of
 from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import Entry, EntryWriter, Step, Store, digest_of_file, key_of
 from directanimator.extraction.stream import (
@@ -189,7 +189,8 @@ class _Maker:
         Raises: UserError if the video cannot be read to its end, or shows nobody."""
         if self._sightings() is None and (self._spec.crop == "person" or self._reference):
             # What the person does over all of the clip decides how its first frame is shown.
-            self._look()
+            seen = sightings_of(self._path, self._spec.fps, self._spec.perception, self._store, self._watch)
+            self.looked_at += seen.num_frames
         if self._missing == ("sightings",) and self._sightings():
             return
         self._require_somebody()
@@ -211,11 +212,6 @@ class _Maker:
         known = self._sightings()
         if known and not Sightings.model_validate(known.notes).num_seen:
             raise UserError(f"no person found in {self._path}: want one person, well visible, in most frames")
-
-    def _look(self) -> None:
-        with open_video(self._path, self._spec.fps) as video:
-            for _ in self._looked(ahead(video.frames), video.fps):
-                pass
 
     def _looked(self, frames: Iterator[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[Seen]:
         """What the nets see, counted."""
