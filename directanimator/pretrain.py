@@ -20,7 +20,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from directanimator.atomic import atomic_directory
-from directanimator.data.pool import build_pool, open_pool
+from directanimator.data.pool import Rows, build_pool, open_pool
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
@@ -79,7 +79,7 @@ def parse(arguments: list[str]) -> Request:
     return Request(arguments[0], steps)
 
 
-def pixel_pool(split: Split, count: int) -> dict[str, np.ndarray]:
+def pixel_pool(split: Split, count: int) -> dict[str, Rows]:
     """Rendered clips of a split, made on the first call."""
     directory = pretraining_root() / f"pixels-{split}-{count}"
     make = functools.partial(synthetic_pixels, split, spec=DataSpec())
@@ -136,12 +136,12 @@ def train_codec(steps: int) -> None:
     codec = PatchCodec()
     rng = np.random.default_rng(SEED)
     chosen = np.sort(rng.choice(len(frames), 1024, replace=False))
-    patches = to_patches(to_groups(to_video(frames[chosen]))).flatten(0, 3)
+    patches = to_patches(to_groups(to_video(frames[chosen.tolist()]))).flatten(0, 3)
     codec.fit(patches[torch.from_numpy(rng.choice(len(patches), 100_000, replace=False))])
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
         draws = [draw_for(SEED, 0, sample) for sample in samples_of(step, CODEC_OPTIM.global_batch_size, 0, 1)]
-        video = to_video(np.stack([frames[draw.rng.integers(len(frames))] for draw in draws]))
+        video = to_video(frames[[int(draw.rng.integers(len(frames))) for draw in draws]])
         level = torch.tensor([max(0.0, draw.rng.uniform(-1, 1)) * MAX_LATENT_NOISE for draw in draws])
         shape = (1 + (video.shape[1] - 1) // 4, codec.latent_channels, video.shape[3] // 8, video.shape[4] // 8)
         return video, gaussian_noise(draws, shape) * level.view(-1, 1, 1, 1, 1)
@@ -149,7 +149,7 @@ def train_codec(steps: int) -> None:
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
     state = new_state(codec, CODEC_OPTIM)
     run_training(state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps)
-    report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test))}
+    report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test[range(len(test))]))}
     write_model(codec, EMBEDDED_DIRECTORY / "codec", report)
 
 
@@ -183,7 +183,8 @@ def encode_pool(codec: PatchCodec, count: int) -> dict[str, np.ndarray]:
     with torch.no_grad():
         for start in range(0, count, 64):
             for name, frames in pixels.items():
-                made[name].append(codec.encode(to_video(frames[start : start + 64])).half().numpy())
+                part = frames[range(start, min(start + 64, count))]
+                made[name].append(codec.encode(to_video(part)).half().numpy())
     return {name: np.concatenate(parts) for name, parts in made.items()}
 
 

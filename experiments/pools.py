@@ -15,7 +15,7 @@ from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
-from directanimator.data.pool import Rows, build_pool, open_rows
+from directanimator.data.pool import Rows, build_pool, open_pool
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
@@ -122,4 +122,4 @@ def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[st
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
     build_pool(directory, count, make, label)
-    return open_rows(directory)
+    return open_pool(directory)

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from directanimator.data.pool import open_rows, zero_pool
+from directanimator.data.pool import open_pool, zero_pool
 from directanimator.model.cue_streams import MASK_CHANNELS
 from directanimator.training.batch import DenoisingBatch
 from directanimator.training.loop import train_step
@@ -64,7 +64,7 @@ class _Trainee:
     @classmethod
     def on(cls, pool: Path, spec: ExperimentSpec) -> "_Trainee":
         accelerator = launch(spec)
-        job = StageJob(spec, "same_id", open_rows(pool), teacher=None)
+        job = StageJob(spec, "same_id", open_pool(pool), teacher=None)
         state = new_state(job.model(), spec.optim)
         return cls(job, state, accelerator.prepare_model(state.model), job.batches(accelerator).batch_at, accelerator)
 
@@ -135,7 +135,9 @@ def loading_words(rounds: int) -> str:
 
 
 def _loading_ratio(pool: Path, rounds: int) -> float:
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // PROCESSES))
+    threads = max(1, len(os.sched_getaffinity(0)) // PROCESSES)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # or the launcher warns that it chooses
+    torch.set_num_threads(threads)
     trainee = _Trainee.on(pool, SPEC)
     fixed = trainee.batch_at(0)
     loaded: list[float] = []

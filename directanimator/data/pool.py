@@ -30,7 +30,7 @@ class Rows(Protocol):
         """How many items there are."""
 
     def __getitem__(self, index: Any, /) -> Any:
-        """The values of an item, or stacked, of a list of items."""
+        """The values of an item, or stacked, of a list or range of items."""
 
 
 class StoredRows:
@@ -112,17 +112,9 @@ def zero_pool(directory: Path, count: int, like: Item) -> None:
         write_json(unfinished / _MARKER, {"count": count})
 
 
-def open_rows(directory: Path) -> dict[str, Rows]:
+def open_pool(directory: Path) -> dict[str, Rows]:
     """A pool's fields by name, for reading a few items at a time.
 
     Raises: FileNotFoundError when the pool is not whole."""
     json.loads((directory / _MARKER).read_text())
     return {path.stem: StoredRows(path) for path in sorted(directory.glob("*.npy"))}
-
-
-def open_pool(directory: Path) -> dict[str, np.ndarray]:
-    """Read-only memory maps of a pool's fields, by name.
-
-    Raises: FileNotFoundError when the pool is not whole."""
-    json.loads((directory / _MARKER).read_text())
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(directory.glob("*.npy"))}
