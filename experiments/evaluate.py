@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from PIL import Image
 from directanimator.atomic import atomic_write, write_json
 from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip, cues_in_color
-from directanimator.cues.spec import PosePicture
+from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec
@@ -82,25 +83,29 @@ class TestClip:
 
 @functools.lru_cache(maxsize=1)
 def _test_items(spec: DataSpec, picture: PosePicture) -> tuple[AnimationItem, ...]:
-    """The test items; kept, since both stages of a run and all variants of a demo are tested on the same."""
+    """The test items; kept, as what follows from them alone is, since both stages of a run and all variants of a demo
+    are tested on the same."""
     maker = item_maker("test", spec, picture)
     indices = progress(range(spec.num_test_clips), "test clips", total=spec.num_test_clips)
     return tuple(maker(index) for index in indices)
 
 
-def make_test_clips(spec: ExperimentSpec) -> dict[Subset, list[TestClip]]:
-    """The fixed test clips by subset; the same for every variant that shares data and cues."""
-    clips: dict[Subset, list[TestClip]] = {subset: [] for subset in spec.evaluation.subsets}
-    size = spec.data.size
-    for item in _test_items(spec.data, spec.cues.pose.picture):
-        own, cross = item_cues(item, size, spec.cues)
-        if "self" in clips:
-            track = item.target_track
-            clips["self"].append(TestClip(item, item.target, track.mask, own, cross=False))
-        if "cross" in clips:
-            mask = item.driving_track.resized(size).mask
-            clips["cross"].append(TestClip(item, resize(item.driving, size), mask, cross, cross=True))
-    return clips
+def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
+    """The fixed test clips by subset; the same for every variant that shares data and cues, be cues switched off."""
+    return {subset: _test_clips(spec.data, spec.cues.all_enabled, subset) for subset in spec.evaluation.subsets}
+
+
+@functools.lru_cache(maxsize=len(get_args(Subset)))
+def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
+    clips = []
+    for item in _test_items(data, cues.pose.picture):
+        own, cross = item_cues(item, data.size, cues)
+        if subset == "self":
+            clips.append(TestClip(item, item.target, item.target_track.mask, own, cross=False))
+        else:
+            mask = item.driving_track.resized(data.size).mask
+            clips.append(TestClip(item, resize(item.driving, data.size), mask, cross, cross=True))
+    return tuple(clips)
 
 
 def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -141,6 +146,29 @@ def trivial_answers(clip: TestClip) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
     }
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a model is measured against: the scores of every trivial answer, and of the truth through the codec."""
+
+    trivial: Mapping[str, Scores]
+    ceiling: Scores
+
+
+@functools.lru_cache(maxsize=len(get_args(Subset)))
+def bounds_of(clips: tuple[TestClip, ...], codec: VideoCodec) -> Bounds:
+    """The bounds of these very clips."""
+    answers = [trivial_answers(clip) for clip in clips]
+    decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in clips]
+    return Bounds(
+        trivial={name: _scored(clips, [answer[name] for answer in answers]) for name in answers[0]},
+        ceiling=_scored(clips, decoded),
+    )
+
+
+def _scored(clips: Sequence[TestClip], answers: Sequence[UInt8[np.ndarray, "f h w 3"]]) -> Scores:
+    return _numbered([clip.score(frames) for clip, frames in zip(clips, answers, strict=True)])
+
+
 def evaluate(
     model: CueFusionTransformer,
     codec: VideoCodec,
@@ -154,8 +182,7 @@ def evaluate(
     clips = make_test_clips(spec)
     media = run.media / f"step_{_last_step(run):06d}"
     scores: dict[str, Scores] = {}
-    trivial: dict[str, dict[str, Scores]] = {}
-    ceiling: dict[str, Scores] = {}
+    bounds: dict[str, Bounds] = {}
     found: dict[str, dict[str, object]] = {}
     summary: dict[str, dict[str, float]] = {}
     worst: list[GalleryClip] = []
@@ -163,13 +190,8 @@ def evaluate(
     ranked: list[list[Ranking]] = []
     for subset, chosen in clips.items():
         generated = generate_clips(model, codec, chosen, spec)
-        scores[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, generated, strict=True)])
-        answers = [trivial_answers(clip) for clip in chosen]
-        for name in answers[0]:
-            scored = [clip.score(answer[name]) for clip, answer in zip(chosen, answers, strict=True)]
-            trivial.setdefault(name, {})[subset] = _numbered(scored)
-        decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in chosen]
-        ceiling[subset] = _numbered([clip.score(frames) for clip, frames in zip(chosen, decoded, strict=True)])
+        scores[subset] = _scored(chosen, generated)
+        bounds[subset] = bounds_of(chosen, codec)
         _write_media(media, subset, chosen, generated, spec)
         names = [f"{subset}_{index:02d}" for index in range(len(chosen))]
         measurement = measured(_in_roles(names, chosen, generated, spec), networks)
@@ -191,8 +213,11 @@ def evaluate(
         "networks": list(networks),
         "seed": spec.seed,
         "clips": scores,
-        "trivial": trivial,
-        "ceiling": ceiling,
+        "trivial": {
+            name: {subset: bound.trivial[name] for subset, bound in bounds.items()}
+            for name in next(iter(bounds.values())).trivial
+        },
+        "ceiling": {subset: bound.ceiling for subset, bound in bounds.items()},
         "measured": found,
         "summary": summary,
     }

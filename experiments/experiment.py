@@ -3,6 +3,7 @@
 A directory is named by its stage's fingerprint, so variants that do not change the same-ID stage share one teacher.
 What is finished is not done again; what was interrupted goes on."""
 
+import functools
 import os
 import shutil
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from directanimator.model.codec import VideoCodec
 from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import make_codec
 from directanimator.model.published import check_scheduler
+from directanimator.model.spec import ModelSpec
 from directanimator.places import runs_root
 from experiments.evaluate import evaluate, is_evaluated
 from experiments.execution import PLAIN, Execution, check_execution
@@ -143,6 +145,12 @@ def is_trained(run: RunDirectory) -> bool:
     return run.is_trained
 
 
+@functools.lru_cache(maxsize=1)
+def _codec(model: ModelSpec) -> VideoCodec:
+    """The codec; kept, so that what follows from it and the test clips is worked out once for all variants."""
+    return make_codec(model, tiling=True)
+
+
 def run_experiment(
     spec: ExperimentSpec,
     tags: dict[str, str],
@@ -165,7 +173,7 @@ def run_experiment(
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec == "cogvideox":
         check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
-    codec = make_codec(spec.model, tiling=True)
+    codec = _codec(spec.model)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
         empty_text(spec.model)  # made once, before other processes ask for it

@@ -4,7 +4,7 @@ What needs no network is always measured; of the networks, those that the spec n
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from directanimator.assets import is_fetched
@@ -61,15 +61,11 @@ def metrics_for(networks: Sequence[NetworkName]) -> list[ClipMetric | SetMetric]
     return [metric for metric in METRICS if there.issuperset(networks_of(metric)) and metric.name not in left_out]
 
 
-def measured(
-    clips: Mapping[str, Mapping[Role, Clip]],
-    networks: Sequence[NetworkName],
-    report: Callable[[str], None] = lambda line: None,
-) -> Measurement:
+def measured(clips: Mapping[str, Mapping[Role, Clip]], networks: Sequence[NetworkName]) -> Measurement:
     """The metrics of the clips, by name; features of targets and references are made once for all variants and seeds.
 
     Raises: UserError if the cache of features cannot be written."""
-    return measure_clips(clips, metrics_for(networks), cache=FeatureCache(features_root(), report))
+    return measure_clips(clips, metrics_for(networks), cache=FeatureCache(features_root()))
 
 
 def means(measurement: Measurement) -> dict[str, float]:

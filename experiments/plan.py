@@ -134,8 +134,9 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     dtype = torch.bfloat16 if spec.optim.precision == "bf16" else torch.float32
     counts = count_model(spec.model, LatentGrid(1, spec.data.latent_frames, side, side), dtype)
     share = spec.optim.global_batch_size // machine.gpus
+    trained = trained_parameters(spec, counts)
     layouts = [
-        _layout(counts, trained_parameters(spec, counts), machine, sharded, again, clips)
+        _layout(counts, trained, machine, sharded, again, clips)
         for sharded in (False, True)
         for again in (False, True)
         for clips in _divisors(share)
@@ -143,7 +144,6 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
     smallest = min(layouts, key=lambda layout: layout.device_bytes)
     fitting = [layout for layout in layouts if layout.device_bytes <= USABLE * machine.memory_gb * 1e9]
     layout = fitting[0] if fitting else None
-    trained = trained_parameters(spec, counts)
     passes = 4 if (layout or smallest).checkpointing else 3
     passes -= spec.optim.lora_rank is not None  # no gradient of the base's own weights
     batch = spec.optim.global_batch_size

@@ -1,6 +1,7 @@
 """The same clips and the same noise, by every variant of a table: what the numbers look like."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -38,7 +39,7 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
     return answers_sheet(answers, scale=math.ceil(MIN_FRAME / size))
 
 
-def _shown_clips(spec: ExperimentSpec) -> list[TestClip]:
+def _shown_clips(spec: ExperimentSpec) -> Sequence[TestClip]:
     """Cross-driven where there are such clips."""
     clips = make_test_clips(spec)
     return clips["cross" if "cross" in clips else "self"][:NUM_CLIPS]

@@ -88,3 +88,10 @@ class CueSpec(FrozenSpec):
     face: FaceCueSpec = FaceCueSpec()
     location: LocationCueSpec = LocationCueSpec()
     gate: GateSpec = GateSpec()
+
+    @property
+    def all_enabled(self) -> "CueSpec":
+        """The same cues, none of them switched off."""
+        shown = {"enabled": True}
+        parts = {name: getattr(self, name).model_copy(update=shown) for name in ("pose", "face", "location")}
+        return self.model_copy(update=parts)

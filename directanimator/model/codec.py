@@ -47,6 +47,10 @@ class VideoCodec(Protocol):
         """Video in [-1, 1] for latents of unit scale."""
         ...
 
+    def __hash__(self) -> int:
+        """By identity: what follows from a codec can be kept beside it."""
+        ...
+
 
 def to_video(frames: UInt8[np.ndarray, "*b f h w 3"]) -> Float[Tensor, "b f 3 h w"]:
     """Float video in [-1, 1] of byte frames, with a batch axis of 1 if there was none."""
