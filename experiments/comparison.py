@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from directanimator.data.spec import Subset
 from directanimator.errors import UserError
 from directanimator.metrics.intervals import MIN_CLIPS, Interval, bootstrap_mean, paired_difference
 from directanimator.metrics.protocol import Protocol, compare
@@ -15,7 +16,15 @@ FULL = "full"
 """The variant that the others are compared with, when it is there."""
 METRICS = {"psnr": 2, "psnr_foreground": 2, "psnr_face": 2, "ssim": 3, "mask_iou": 3, "motion": 3, "identity": 3}
 """Columns, with their decimals."""
-SUBSETS = {"cross": "Cross-ID clips (another person drives)", "self": "Same-ID clips (the target drives)"}
+SUBSETS: dict[Subset, str] = {
+    "cross": "Cross-ID clips (another person drives)",
+    "self": "Same-ID clips (the target drives)",
+    "occlusion": "Cross-ID clips with things in front of people",
+    "complex": "Cross-ID clips of turned backs and fast motions",
+    "face": "Cross-ID clips of strong expressions, from near",
+    "ambiguous": "Cross-ID clips of twins that a skeleton cannot tell apart",
+}
+"""Titles, in the order of tables."""
 TRIVIAL = {
     "repeat_reference": "repeat the reference",
     "paint_driving_outline": "paint the driving outline",
@@ -165,7 +174,7 @@ def _fair(subset: str, trivial: Sequence[_Answer]) -> list[_Answer]:
 
 
 def _tables(
-    subset: str, variants: Sequence[_Variant], trivial: Sequence[_Answer], ceiling: _Answer
+    subset: Subset, variants: Sequence[_Variant], trivial: Sequence[_Answer], ceiling: _Answer
 ) -> Iterable[_Table]:
     columns = [f"{subset}/{metric}" for metric in METRICS]
     columns = [column for column in columns if any(column in variant.columns for variant in variants)]

@@ -21,7 +21,8 @@ from directanimator.cues.preview import cue_strip, cues_in_color
 from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
-from directanimator.data.spec import DataSpec
+from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.synthetic.subsets import SUBSET_CLIPS
 from directanimator.errors import UserError
 from directanimator.metrics.catalog import Role
 from directanimator.metrics.clip_folder import Clip
@@ -43,10 +44,10 @@ from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
 from directanimator.video import write_video
 from experiments.measures import means, measured
-from experiments.pools import empty_text, item_maker
+from experiments.pools import empty_text, item_maker, subset_item_maker
 from experiments.record import RunDirectory
 from experiments.sheet import SheetRow, comparison_video, contact_sheet
-from experiments.spec import ExperimentSpec, Subset
+from experiments.spec import ExperimentSpec
 from experiments.worst_clips import WORST, WORST_JUDGED, merged, rankings_of, worst_of
 
 NOISE_SEED = 20260605
@@ -81,13 +82,15 @@ class TestClip:
         return score_clip(generated, self.item)
 
 
-@functools.lru_cache(maxsize=1)
-def _test_items(spec: DataSpec, picture: PosePicture) -> tuple[AnimationItem, ...]:
-    """The test items; kept, as what follows from them alone is, since both stages of a run and all variants of a demo
-    are tested on the same."""
-    maker = item_maker("test", spec, picture)
-    indices = progress(range(spec.num_test_clips), "test clips", total=spec.num_test_clips)
-    return tuple(maker(index) for index in indices)
+@functools.lru_cache(maxsize=len(get_args(Subset)))
+def _test_items(spec: DataSpec, picture: PosePicture, named: Subset | None) -> tuple[AnimationItem, ...]:
+    """The test items, or those of a named subset; kept, as what follows from them alone is, since both stages of a run
+    and all variants of a demo are tested on the same."""
+    if named is None:
+        maker, count = item_maker("test", spec, picture), spec.num_test_clips
+    else:
+        maker, count = subset_item_maker(named, spec, picture), min(spec.num_test_clips, SUBSET_CLIPS)
+    return tuple(maker(index) for index in progress(range(count), f"{named or 'test'} clips", total=count))
 
 
 def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
@@ -98,7 +101,8 @@ def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
 @functools.lru_cache(maxsize=len(get_args(Subset)))
 def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
     clips = []
-    for item in _test_items(data, cues.pose.picture):
+    named: Subset | None = None if subset in ("self", "cross") else subset
+    for item in _test_items(data, cues.pose.picture, named):
         own, cross = item_cues(item, data.size, cues)
         if subset == "self":
             clips.append(TestClip(item, item.target, item.target_track.mask, own, cross=False))

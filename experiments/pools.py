@@ -16,10 +16,10 @@ from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
 from directanimator.data.pool import Rows, build_pool, open_pool
-from directanimator.data.spec import DataSpec
+from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
-from directanimator.data.synthetic_items import synthetic_item
+from directanimator.data.synthetic_items import subset_item, synthetic_item
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
 from directanimator.model.published import TextEncoder, load_text_encoder, part_of
@@ -53,6 +53,11 @@ def item_maker(split: Split, spec: DataSpec, picture: PosePicture) -> Callable[[
         return functools.partial(folder_item, split, spec=spec)
     shown = spec if split == "train" else spec.undegraded
     return functools.partial(synthetic_item, split, spec=shown, skeletons=SKELETONS[picture])
+
+
+def subset_item_maker(subset: Subset, spec: DataSpec, picture: PosePicture) -> Callable[[int], AnimationItem]:
+    """The function from an index to the item of an evaluation subset of the synthetic test split, never degraded."""
+    return functools.partial(subset_item, subset, spec=spec.undegraded, skeletons=SKELETONS[picture])
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from directanimator.cues.spec import CueSpec
-from directanimator.data.spec import DataSpec
+from directanimator.data.spec import DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import ModelSpec
@@ -17,8 +17,6 @@ from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, Sam
 from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
-Subset = Literal["self", "cross"]
-
 FINGERPRINT_DIGITS = 12
 CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16}
 """Latent channels that each codec writes; the default model is made for the embedded codec."""
@@ -36,7 +34,10 @@ class EvaluationSpec(FrozenSpec):
     """What is measured after training; the number of clips is `data.num_test_clips`."""
 
     subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = ("self", "cross")
-    """self: driven by the reference's own clip. cross: driven by another person."""
+    """self: driven by the reference's own clip. cross: driven by another person. The others are driven by another
+    person too, and have up to 32 clips of their own, chosen by ground truth: occlusion (things in front of people),
+    complex (turned backs, fast motions), face (strong expressions, from near), ambiguous (twins that a skeleton cannot
+    tell apart)."""
     networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)] | None = None
     """Networks whose metrics are measured beside the scores by ground truth; their weights have to be there first.
     To be fetched: mobilenet_v2 (FID, KID and LPIPS in its own features), i3d (FVD, KVD, FID-VID), person (landmarks and
@@ -107,7 +108,7 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     if data.source == "folder" and spec.cross_id.same_id_share < 1:
         given = f"cross_id.same_id_share={spec.cross_id.same_id_share}"
         found.append(f"{given}: must be 1 with data.source=folder, whose clips have no cross-ID pairs")
-    if data.source == "folder" and "cross" in spec.evaluation.subsets:
+    if data.source == "folder" and spec.evaluation.subsets != ("self",):
         given = f"evaluation.subsets={','.join(spec.evaluation.subsets)}"
         found.append(f"{given}: must be self with data.source=folder, whose clips have no cross-ID target")
     if "i3d" in (spec.evaluation.networks or ()) and data.num_frames < I3D_MIN_FRAMES:

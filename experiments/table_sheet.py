@@ -42,4 +42,4 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
 def _shown_clips(spec: ExperimentSpec) -> Sequence[TestClip]:
     """Cross-driven where there are such clips."""
     clips = make_test_clips(spec)
-    return clips["cross" if "cross" in clips else "self"][:NUM_CLIPS]
+    return clips.get("cross", next(iter(clips.values())))[:NUM_CLIPS]

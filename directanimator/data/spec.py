@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from directanimator.extraction.spec import PerceptionSpec
 from directanimator.frozen import FrozenSpec
 
+Subset = Literal["self", "cross", "occlusion", "complex", "face", "ambiguous"]
+"""Sets of test clips; all but the first two are chosen by what is seen in them."""
+
 TEMPORAL_COMPRESSION = 4
 """Video frames per latent frame after the first (causal layout of CogVideoX's VAE)."""
 

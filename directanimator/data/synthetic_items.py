@@ -11,7 +11,7 @@ import numpy as np
 from directanimator.cues.canvas import resize
 from directanimator.cues.person import LANDMARKS, PersonTrack
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
-from directanimator.data.spec import DataSpec
+from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import (
     DURATION,
     RenderedClip,
@@ -24,7 +24,7 @@ from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.degradation import degraded_frames, degraded_motion, leaked_identity
 from directanimator.data.synthetic.skeleton import Honesty, draw_skeleton, skeleton_of
 from directanimator.data.synthetic.splits import random_stream
-from directanimator.data.synthetic.subsets import CANDIDATE_STRIDE, Subset, subset_pair
+from directanimator.data.synthetic.subsets import CANDIDATE_STRIDE, subset_pair
 
 JOINT_OF_LANDMARK = dict(
     zip(
@@ -106,13 +106,13 @@ def synthetic_item(split: Split, index: int, spec: DataSpec, skeletons: Honesty 
     return _item(pair, spec, random_stream("degradation", split, index), skeletons)
 
 
-def subset_item(subset: Subset, index: int, spec: DataSpec) -> AnimationItem:
-    """The item of a member of an evaluation subset: the same bytes in every process.
+def subset_item(subset: Subset, index: int, spec: DataSpec, skeletons: Honesty | None = None) -> AnimationItem:
+    """The item of a member of an evaluation subset: the same bytes in every process; with skeletons, if asked for.
 
     Raises: UserError for an unknown subset or an index outside it."""
     pair = subset_pair(subset, index, spec.num_frames, spec.fps)
     member = (1 + get_args(Subset).index(subset)) * CANDIDATE_STRIDE + index
-    return _item(pair, spec, random_stream("degradation", "test", member))
+    return _item(pair, spec, random_stream("degradation", "test", member), skeletons)
 
 
 def _item(

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from ablations.registry import ABLATIONS
+from directanimator.data.spec import Subset
+from directanimator.data.synthetic_items import subset_item
+from experiments import evaluate
 from experiments.edit import edit
 from experiments.evaluate import bounds_of, make_test_clips
 from experiments.presets import PRESETS
@@ -73,3 +76,32 @@ def test_every_subset_has_all_clips_in_their_order() -> None:
         assert own.item is cross.item
         assert (own.cross, cross.cross) == (False, True)
         assert torch.from_numpy(own.driving).equal(torch.from_numpy(own.item.target))
+
+
+@pytest.mark.parametrize("subset", ["occlusion", "complex", "face", "ambiguous"])
+def test_a_named_subset_is_driven_by_another_person_in_clips_of_its_own(subset: Subset) -> None:
+    spec = edit(SPEC, {"evaluation.subsets": ("cross", subset)})
+    clips = make_test_clips(spec)
+    assert [clip.cross for clip in clips[subset]] == [True, True]
+    for index, clip in enumerate(clips[subset]):
+        np.testing.assert_array_equal(clip.item.target, subset_item(subset, index, spec.data).target)
+        assert clip.driving_mask.any()
+    assert all((mine.item.target != clip.item.target).any() for mine in clips[subset] for clip in clips["cross"])
+
+
+def test_a_named_subset_has_no_more_clips_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SUBSET_CLIPS", 3)
+    clips = make_test_clips(edit(SPEC, {"evaluation.subsets": ("self", "face"), "data.num_test_clips": 4}))
+    assert {subset: len(found) for subset, found in clips.items()} == {"self": 4, "face": 3}
+
+
+def test_a_skeleton_is_drawn_for_a_named_subset_as_well() -> None:
+    clips = make_test_clips(edit(variant("skeleton_exact"), {"evaluation.subsets": ("ambiguous",)}))["ambiguous"]
+    assert all(clip.cues.pose_cue.std() > 0 for clip in clips)
+
+
+def test_drivers_of_a_named_subset_are_never_degraded() -> None:
+    named = {"evaluation.subsets": ("face",)}
+    true, pseudo = (edit(SPEC, named | more) for more in ({}, {"data.cue_quality": "pseudo"}))
+    for mine, other in zip(make_test_clips(true)["face"], make_test_clips(pseudo)["face"], strict=True):
+        np.testing.assert_array_equal(mine.driving, other.driving)

@@ -5,12 +5,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from directanimator.data.spec import Subset
 from directanimator.data.synthetic.clip import render_clip
 from directanimator.data.synthetic.identity import identity_at
 from directanimator.data.synthetic.motion import motion_at
 from directanimator.data.synthetic.scene import View, scene_at
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, Split
-from directanimator.data.synthetic.subsets import SUBSET_CLIPS, Subset, render_driver, subset_pair
+from directanimator.data.synthetic.subsets import SUBSET_CLIPS, render_driver, subset_pair
 from directanimator.errors import UserError
 
 Sheet = Literal["identities", "motion", "subset"]

@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import json
 from importlib import resources
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from directanimator.data.spec import Subset
 from directanimator.data.synthetic.clip import RenderedClip, render_clip
 from directanimator.data.synthetic.ground_truth import GroundTruth
 from directanimator.data.synthetic.identity import identity_at
@@ -23,8 +24,6 @@ from directanimator.data.synthetic.scene import View, scene_at
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, NUM_MOTIONS, SYNTH_VERSION, random_stream
 from directanimator.data.synthetic.timeline import DURATION
 from directanimator.errors import UserError, did_you_mean
-
-Subset = Literal["self", "cross", "occlusion", "complex", "face", "ambiguous"]
 
 SUBSET_CLIPS = 32
 """Members of each subset."""
