@@ -162,7 +162,7 @@ def _as_trained(step: Callable[[], object]) -> Callable[[], object]:
 
 def memory_words(_rounds: int) -> str:
     """The ratio of the peak memories of those two steps, each in a process of its own."""
-    from experiments.process_memory import alone
+    from experiments.benchmarks.process_memory import alone
 
     ours, theirs = (alone(_step_peak, side) for side in SIDES)
     return (
@@ -173,7 +173,7 @@ def memory_words(_rounds: int) -> str:
 
 def _step_peak(side: str) -> int:
     """Bytes beside the libraries, in the second step: the optimizer's moments are there from the first on."""
-    from experiments.process_memory import peak_resident_bytes, resident_bytes
+    from experiments.benchmarks.process_memory import peak_resident_bytes, resident_bytes
 
     before = resident_bytes()
     step, _ = _step(side, clips=4)
@@ -297,7 +297,7 @@ def sampling_pair() -> Pair:
 
 def long_video_words(_rounds: int) -> str:
     """Peak memory by length of the video, and the seams; in a process of its own, or other peaks would be in it."""
-    from experiments.process_memory import alone
+    from experiments.benchmarks.process_memory import alone
 
     return alone(_long_video_words)
 
@@ -316,7 +316,7 @@ def _long_video_words() -> str:
     from directanimator.training.spec import OptimSpec
     from directanimator.training.stages import no_text
     from directanimator.windows import Seams
-    from experiments.process_memory import peak_resident_bytes
+    from experiments.benchmarks.process_memory import peak_resident_bytes
 
     model = ModelSpec()
     spec = CheckpointSpec(
@@ -348,13 +348,13 @@ def _bytes_of(cues: object) -> int:
 
 
 def _loading_words(rounds: int) -> str:
-    from experiments.scaling import loading_words
+    from experiments.benchmarks.scaling import loading_words
 
     return loading_words(rounds)
 
 
 def _growth_words(rounds: int) -> str:
-    from experiments.scaling import growth_words
+    from experiments.benchmarks.scaling import growth_words
 
     return growth_words(rounds)
 

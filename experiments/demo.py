@@ -9,8 +9,8 @@ from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import resolve, run_main
-from experiments.comparison import render_comparison, render_markdown
-from experiments.evaluate import read_evaluation
+from experiments.evaluation.comparison import render_comparison, render_markdown
+from experiments.evaluation.evaluate import read_evaluation
 from experiments.experiment import run_experiment
 from experiments.record import RunDirectory
 from experiments.stage import InterruptedTrainingError

@@ -18,9 +18,9 @@ from directanimator.model.embedded import make_codec
 from directanimator.model.published import check_scheduler
 from directanimator.model.spec import ModelSpec
 from directanimator.places import runs_root
-from experiments.evaluate import evaluate, is_evaluated
+from experiments.evaluation.evaluate import evaluate, is_evaluated
+from experiments.evaluation.measures import check_networks, networks_for
 from experiments.execution import PLAIN, Execution, check_execution
-from experiments.measures import check_networks, networks_for
 from experiments.pools import empty_text, held_out_pool, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves

@@ -26,6 +26,9 @@ from directanimator.frozen import FrozenSpec
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
+HELD_OUT_LOSS = "held_out/denoising"
+"""Name, in the log of a cross-ID stage, of the denoising loss on held-out clips with fixed noise and timesteps."""
+
 _METRIC_NAME = re.compile(r"(?!.*(^|/)\.{0,2}(/|$))[\w\-./ :]{1,250}", re.ASCII)
 _RUN_NAME = re.compile(r"[A-Za-z0-9][\w.,=+-]{0,199}", re.ASCII)
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

@@ -156,7 +156,7 @@ def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
     """Nothing, if the run's numbers can be compared with new ones.
 
     Raises: UserError if the run is unfinished, was edited, or was measured by another protocol."""
-    from experiments.evaluate import is_evaluated
+    from experiments.evaluation.evaluate import is_evaluated
 
     if run.status != "finished":
         raise UserError(f"{run.path.name} is {run.status}, not finished; finish it with the command that started it")

@@ -74,9 +74,9 @@ def _run(resolved: Resolved, execution: Execution) -> int:
 
 
 def _show(resolved: Resolved, run: "RunDirectory") -> None:
-    from experiments.comparison import render_comparison
-    from experiments.evaluate import read_evaluation
-    from experiments.measures import render_measures
+    from experiments.evaluation.comparison import render_comparison
+    from experiments.evaluation.evaluate import read_evaluation
+    from experiments.evaluation.measures import render_measures
 
     evaluation = read_evaluation(run)
     print(render_comparison({resolved.ablation.name: [evaluation]}))

@@ -37,10 +37,9 @@ from directanimator.training.stages import (
     held_out_loss,
 )
 from directanimator.training.state import TrainState, load_average, new_state
-from experiments.convergence import HELD_OUT_LOSS
 from experiments.execution import PLAIN, Execution
 from experiments.pools import empty_text
-from experiments.record import RunDirectory
+from experiments.record import HELD_OUT_LOSS, RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
 CHECKPOINT, SHARDED_CHECKPOINT = "state.safetensors", "state_sharded"

@@ -22,14 +22,14 @@ from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
 from experiments.record import MetricRecord, RunDirectory
-from experiments.space import SECONDS, Pruner, Sampler, checked, journal_address, study_name
 from experiments.spec import ExperimentSpec
-from experiments.sweep_report import progress_line, render_plan, render_results, render_sweeps
-from experiments.sweeps import find_sweep
+from experiments.sweeps.registry import find_sweep
+from experiments.sweeps.report import progress_line, render_plan, render_results, render_sweeps
+from experiments.sweeps.space import SECONDS, Pruner, Sampler, checked, journal_address, study_name
 
 if TYPE_CHECKING:
-    from experiments.search import Search, Trial
-    from experiments.space import Sweep
+    from experiments.sweeps.search import Search, Trial
+    from experiments.sweeps.space import Sweep
 
 WORDS = ("sweep", "trials", "workers", "seeds", "sampler", "pruner", "storage")
 CHOICES = tuple(option for option in OPTIONS if option != "--fresh")
@@ -136,7 +136,7 @@ def open_search(plan: Plan) -> "Search":
     """The plan's study, as one worker sees it.
 
     Raises: UserError if the storage cannot be used."""
-    from experiments.search import Search
+    from experiments.sweeps.search import Search
 
     return Search(plan.study, plan.sweep, plan.spec.seed, plan.storage, place())
 
@@ -224,7 +224,7 @@ class _Watch:
 
 def reporting_steps(steps: int) -> list[int]:
     """The steps after which a training of so many steps is judged, evenly spread; the last one is among them."""
-    from experiments.search import REPORTS
+    from experiments.sweeps.search import REPORTS
 
     count = min(steps, REPORTS)
     return [steps * number // count for number in range(1, count + 1)]
@@ -245,7 +245,7 @@ def loss_reports(records: Sequence[MetricRecord], steps: int) -> dict[int, float
 
 def measured(run: RunDirectory, metrics: Sequence[str]) -> dict[str, float]:
     """The metrics of a finished run; NaN where no clip has the measure."""
-    from experiments.evaluate import read_evaluation
+    from experiments.evaluation.evaluate import read_evaluation
 
     summary = read_evaluation(run)["summary"]
     assert isinstance(summary, dict)

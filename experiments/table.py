@@ -12,7 +12,7 @@ from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
 from experiments.record import RunDirectory, Status, commit_tags
-from experiments.table_plan import (
+from experiments.tables.plan import (
     Plan,
     PlannedRun,
     cost_of,
@@ -91,7 +91,7 @@ def _run_missing(plan: Plan) -> int:
     """How many runs were made.
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
-    from experiments.evaluate import is_evaluated
+    from experiments.evaluation.evaluate import is_evaluated
 
     missing = [
         run
@@ -139,9 +139,9 @@ def _say(text: str) -> None:
 
 
 def _report(plan: Plan, record: RunDirectory, renew: bool) -> None:
-    from experiments.table_page import write_page
-    from experiments.table_report import render_text, write_report
-    from experiments.table_result import read_table
+    from experiments.tables.page import write_page
+    from experiments.tables.report import render_text, write_report
+    from experiments.tables.result import read_table
 
     result = read_table(plan)
     write_report(result, record)

@@ -18,7 +18,7 @@ from types import FrameType
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import read_words
-from experiments.space import journal_address
+from experiments.sweeps.space import journal_address
 from experiments.tracking import artifact_root, default_uri, prepare
 
 _HOST = "127.0.0.1"
@@ -59,7 +59,7 @@ def check_studies(address: str) -> None:
     """Nothing; a journal of studies is there afterwards, be it empty.
 
     Raises: UserError if the storage cannot be used."""
-    from experiments.search import open_storage
+    from experiments.sweeps.search import open_storage
 
     open_storage(address)
 
@@ -174,7 +174,7 @@ def _dashboard(address: str, place: Path, port: int) -> Iterator[BaseProcess]:
 
 
 def _serve(address: str, place: Path, port: int) -> None:
-    from experiments.search import serve_dashboard
+    from experiments.sweeps.search import serve_dashboard
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # a line for every request

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from directanimator.atomic import write_json
 from directanimator.errors import UserError
-from experiments import evaluate, experiment
+from experiments import experiment
 from experiments.edit import leaves
+from experiments.evaluation import evaluate
 from experiments.presets import PRESETS
 from experiments.record import MetricRecord, RunDirectory
 from experiments.reproduce import compare_curves, compare_scores, find_run, main, recorded_spec

@@ -21,11 +21,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
+from experiments.benchmarks.scaling import zero_item
 from experiments.edit import edit
 from experiments.execution import Execution, check_execution
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
-from experiments.scaling import zero_item
 from experiments.spec import Stage
 from experiments.stage import AbandonedTrainingError, StageJob, Watch, train_stage, trained_model, unwatched
 

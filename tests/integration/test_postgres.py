@@ -14,9 +14,9 @@ import pytest
 
 from directanimator.errors import UserError
 from experiments.presets import PRESETS
-from experiments.search import Search
-from experiments.space import Sweep, checked
-from experiments.sweeps import SWEEPS
+from experiments.sweeps.registry import SWEEPS
+from experiments.sweeps.search import Search
+from experiments.sweeps.space import Sweep, checked
 
 USER = "postgres"
 """Debian's own; the server refuses to be started by root."""

@@ -1,0 +1,328 @@
+"""A table's result as text, Markdown, CSV and LaTeX. Every number stands with what it rests on."""
+
+import csv
+import io
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ablations.registry import ABLATIONS
+from directanimator.atomic import atomic_write, write_json
+from experiments.evaluation.comparison import METRICS
+from experiments.record import RunDirectory
+from experiments.tables.plan import BASELINE
+from experiments.tables.result import TableResult
+from experiments.tables.statistics import ERROR, INTERVAL_LEVEL, POWER, Judgement, detectable, interval
+
+RULE = (
+    f"Variant and full method are compared on the same seeds and clips. Intervals are {INTERVAL_LEVEL:.0%}, over seeds "
+    "as clusters (cluster bootstrap standard error, Student's t): how other trainings would come out, on these very "
+    "clips.",
+    f"confirmed: the difference goes where it was expected, with an error of {ERROR:.0%} over the whole table (Holm), "
+    "and is at least as large as what counts. refuted: a difference that counts is excluded, with the same error. "
+    "Everything else is not distinguishable.",
+    f"detectable: the difference that these seeds, spread as they are, would confirm with {POWER:.0%} power at the "
+    "table's strictest level. Below it, not distinguishable says nothing.",
+)
+ONE_SEED = "One seed: no interval and no verdict, since one training says nothing of another. Give seeds=3 or more."
+NOT_MEASURED = "not measured"
+NOTHING = "-"
+TERMINAL_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A titled table of text; the first column names the row."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def verdict_grid(result: TableResult) -> Grid:
+    """One row for each variant: what was expected, what was found, what follows."""
+    head = ("variant", "expected", "difference [90 %]", "p", "detectable", "verdict")
+    return Grid("Verdicts", head, tuple(_verdict_row(result, name) for name in result.plan.table.variants))
+
+
+def _verdict_row(result: TableResult, name: str) -> tuple[str, ...]:
+    expects = ABLATIONS[name].expects
+    if expects is None:
+        return name, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING
+    expected = f"{expects.metric} {expects.direction} by {expects.at_least:g}"
+    judged = result.judgements.get(name)
+    if judged is None:
+        return name, expected, NOTHING, NOTHING, NOTHING, NOT_MEASURED
+    decimals = decimals_of(expects.metric)
+    return (
+        name,
+        expected,
+        _with_interval(judged.effect.difference, judged.low, judged.high, decimals),
+        _p_value(judged),
+        _number(judged.detectable, decimals),
+        judged.verdict,
+    )
+
+
+def _p_value(judged: Judgement) -> str:
+    if math.isnan(judged.p_confirmed):
+        return NOTHING
+    return "< .001" if judged.p_confirmed < 0.001 else f"{judged.p_confirmed:.3f}".lstrip("0") or "0"
+
+
+def mean_grids(result: TableResult) -> list[Grid]:
+    """For each subset, the mean of every metric, full method first."""
+    return [
+        Grid(
+            f"{subset}: means over clips and seeds",
+            ("variant", *(column.partition("/")[2] for column in columns)),
+            tuple(
+                (name, *(_number(result.mean(name, column), decimals_of(column)) for column in columns))
+                for name in result.plan.variants
+            ),
+        )
+        for subset, columns in by_subset(result).items()
+    ]
+
+
+def difference_grids(result: TableResult) -> list[Grid]:
+    """For each subset, the difference of every metric with its interval. No verdict and no correction for these."""
+    return [
+        Grid(
+            f"{subset}: variant minus full method, uncorrected",
+            ("variant", *(column.partition("/")[2] for column in columns)),
+            tuple(
+                (name, *(_difference(result, name, column) for column in columns))
+                for name in result.plan.table.variants
+            ),
+        )
+        for subset, columns in by_subset(result).items()
+    ]
+
+
+def by_subset(result: TableResult) -> dict[str, list[str]]:
+    """Measured columns by subset."""
+    found: dict[str, list[str]] = {}
+    for column in result.columns:
+        found.setdefault(column.partition("/")[0], []).append(column)
+    return found
+
+
+def _difference(result: TableResult, name: str, column: str) -> str:
+    effect = result.effects[name].get(column)
+    if effect is None:
+        return NOTHING
+    return _with_interval(effect.difference, *interval(effect), decimals_of(column))
+
+
+def convergence_grid(result: TableResult) -> Grid | None:
+    """How much sooner aligned students are where the others end; None if the table does not ask, or nothing tells."""
+    if not result.speed_ups:
+        return None
+    rows = []
+    for one in result.speed_ups:
+        ends = one.interval
+        mean = "not reached in every seed" if one.mean is None else f"{one.mean:.2f}"
+        between = NOTHING if ends is None else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+        seeds = ", ".join("not reached" if value is None else f"{value:.2f}" for value in one.by_seed)
+        rows.append((one.variant, one.against, mean, between, seeds))
+    head = ("variant", "to the final loss of", "times sooner", "90 %", "by seed")
+    return Grid("Convergence: steps to equal held-out denoising loss", head, tuple(rows))
+
+
+def cost_grid(result: TableResult) -> Grid:
+    """Training seconds for each variant."""
+    rows = tuple((name, f"{seconds:,.0f}") for name, seconds in result.seconds.items())
+    return Grid("Cost: training seconds of a run, both stages, mean over seeds", ("variant", "seconds"), rows)
+
+
+def shared_work(result: TableResult) -> str:
+    """What sharing stages left of the training."""
+    separate = math.fsum(result.seconds.values()) * len(result.plan.seeds)
+    share = f" ({result.seconds_shared / separate:.0%})" if separate else ""
+    return (
+        f"Stages that variants share were trained once: {result.seconds_shared:,.0f} s of training instead of "
+        f"{separate:,.0f} s{share}."
+    )
+
+
+def published_grid(result: TableResult) -> Grid | None:
+    """What the paper reports for the same changes; None if it has none of them."""
+    sources = [(name, ABLATIONS[name].source) for name in result.plan.variants]
+    known = [(name, source) for name, source in sources if source is not None]
+    if len(known) < 2:
+        return None
+    metrics = list(dict.fromkeys(metric for _, source in known for metric in source.values))
+    rows = tuple(
+        (
+            name,
+            f"table {source.table}, {source.row}",
+            *(f"{source.values[metric]:g}" if metric in source.values else NOTHING for metric in metrics),
+            source.note,
+        )
+        for name, source in known
+    )
+    title = "The paper's own numbers: other data, other model, other metrics; not to be compared with those above"
+    return Grid(title, ("variant", "row", *metrics, "note"), rows)
+
+
+def run_grid(result: TableResult) -> Grid:
+    """Run directories by variant and seed."""
+    plan = result.plan
+    rows = tuple(
+        (name, *(plan.run(name, seed).stage("cross_id") for seed in plan.seeds)) for name in plan.variants
+    )
+    return Grid("Runs", ("variant", *(f"seed {seed}" for seed in plan.seeds)), rows)
+
+
+def facts(result: TableResult) -> list[str]:
+    """What the numbers rest on, a line each."""
+    plan, protocol = result.plan, result.protocol
+    lines = [
+        f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; {protocol.clips} test clips of "
+        f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, {protocol.source}/{protocol.split}; "
+        f"protocol {protocol.id}.",
+        *(f"In every run: {edit}." for edit in plan.edits),
+    ]
+    return [*lines, *([ONE_SEED] if len(plan.seeds) == 1 else [])]
+
+
+def grids(result: TableResult) -> list[Grid]:
+    """Every table of the report but the paper's."""
+    optional = convergence_grid(result)
+    return [
+        verdict_grid(result),
+        *difference_grids(result),
+        *mean_grids(result),
+        *([optional] if optional else []),
+        cost_grid(result),
+        run_grid(result),
+    ]
+
+
+def decimals_of(column: str) -> int:
+    """Decimals of a metric."""
+    return METRICS.get(column.rpartition("/")[2], 3)
+
+
+def _number(value: float, decimals: int) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _with_interval(value: float, low: float, high: float, decimals: int) -> str:
+    form = f"+.{decimals}f"
+    return f"{value:{form}}" if math.isnan(low) else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+# ---------------------------------------------------------------- the forms it takes
+
+
+def render_text(result: TableResult) -> str:
+    """For the terminal: the verdicts, what they rest on, the paper's numbers."""
+    published = published_grid(result)
+    shown = [verdict_grid(result), convergence_grid(result), published]
+    blocks = [_text(grid) for grid in shown if grid is not None]
+    notes = [*facts(result), shared_work(result), *RULE[1:]]
+    blocks.insert(1, "\n".join(textwrap.fill(note, TERMINAL_WIDTH, subsequent_indent="  ") for note in notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_markdown(result: TableResult) -> str:
+    """The whole report."""
+    plan, published = result.plan, published_grid(result)
+    blocks = [f"# Table `{plan.table.name}`", plan.table.question, _bullets([*facts(result), *RULE])]
+    for grid in grids(result):
+        blocks.append(_markdown(grid))
+        if grid.title.startswith("Cost"):
+            blocks.append(shared_work(result))
+    questions = [f"`{name}`: {ABLATIONS[name].question}" for name in plan.table.variants]
+    blocks += ["## Questions", _bullets(questions), *([_markdown(published)] if published else [])]
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_csv(result: TableResult) -> str:
+    """One line for each variant and metric, numbers unrounded."""
+    out = io.StringIO()
+    head = "variant column judged seeds pairs baseline_mean variant_mean difference low high p detectable verdict"
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head.split())
+    for name, columns in result.effects.items():
+        expects, judged = ABLATIONS[name].expects, result.judgements.get(name)
+        for column, effect in columns.items():
+            primary = judged is not None and expects is not None and expects.metric == column
+            low, high = interval(effect)
+            numbers = (result.mean(BASELINE, column), result.mean(name, column), effect.difference, low, high)
+            p = judged.p_confirmed if judged is not None and primary else math.nan
+            least = judged.detectable if judged is not None and primary else detectable(effect)
+            verdict = judged.verdict if judged is not None and primary else ""
+            cells = ["" if math.isnan(number) else repr(number) for number in (*numbers, p, least)]
+            writer.writerow([name, column, str(primary).lower(), len(effect.by_seed), effect.clips, *cells, verdict])
+    return out.getvalue()
+
+
+def render_latex(result: TableResult) -> str:
+    """The verdicts as a booktabs tabular, with the means of both; run names as comments."""
+    grid = verdict_grid(result)
+    lines = [f"% table={result.plan.table.name}; needs the package booktabs", *(f"% {line}" for line in facts(result))]
+    lines += [f"% {' '.join(row)}" for row in run_grid(result).rows]
+    columns = "l" * len(grid.head)
+    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(grid.head), r"\midrule"]
+    lines += [*map(_latex_row, grid.rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(result: TableResult, record: RunDirectory) -> None:
+    """Nothing; writes every form of the report but the page, each whole or not at all, and numbers for MLflow."""
+    forms: dict[str, Callable[[TableResult], str]] = {"md": render_markdown, "csv": render_csv, "tex": render_latex}
+    for suffix, render in forms.items():
+        atomic_write(record.media / f"table.{suffix}", render(result).encode())
+    write_json(record.evaluation_file, _numbers(result))
+    record.update(tags={f"verdict.{name}": judged.verdict for name, judged in result.judgements.items()})
+
+
+def _numbers(result: TableResult) -> dict[str, object]:
+    return {
+        "difference": {name: {c: e.difference for c, e in columns.items()} for name, columns in result.effects.items()},
+        "seconds": {"shared": result.seconds_shared, **result.seconds},
+        "p": {
+            name: judged.p_confirmed
+            for name, judged in result.judgements.items()
+            if not math.isnan(judged.p_confirmed)
+        },
+        "speed_up": {f"{one.variant}/{one.against}": one.mean for one in result.speed_ups if one.mean is not None},
+    }
+
+
+def _text(grid: Grid) -> str:
+    rows = [grid.head, *grid.rows]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(grid.head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([grid.title, lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+
+
+def _markdown(grid: Grid) -> str:
+    rows = [grid.head, tuple("---" for _ in grid.head), *grid.rows]
+    lines = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join([f"## {grid.title}", "", *lines])
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("[", "\\[")
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex_cell, cells)) + r" \\"
+
+
+def _latex_cell(text: str) -> str:
+    for plain in "&%_#$":
+        text = text.replace(plain, f"\\{plain}")
+    return text.replace("<", "$<$")

@@ -1,0 +1,163 @@
+"""A finished table read from its runs: scores, paired effects, verdicts, curves and costs. Trains nothing."""
+
+import itertools
+import math
+import statistics as plain_statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ablations.registry import ABLATIONS
+from directanimator.errors import UserError
+from directanimator.metrics.protocol import Protocol, compare
+from directanimator.places import runs_root
+from experiments.evaluation.comparison import Columns, scores_by_clip
+from experiments.evaluation.evaluate import read_evaluation
+from experiments.record import HELD_OUT_LOSS, RunDirectory
+from experiments.tables.convergence import Curve, SpeedUp, speed_up
+from experiments.tables.plan import BASELINE, STAGES, Plan
+from experiments.tables.statistics import Effect, Hypothesis, Judgement, Samples, judge, paired_effect
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """All that a report of a table says."""
+
+    plan: Plan
+    protocol: Protocol
+    samples: Mapping[str, Mapping[str, Samples]]
+    """Scores by variant, then by `subset/metric`."""
+    effects: Mapping[str, Mapping[str, Effect]]
+    """Variant minus full method, by variant and `subset/metric`, where both have values."""
+    judgements: Mapping[str, Judgement]
+    """By variant, on the metric that its ablation names; a variant whose metric is not measured has none."""
+    curves: Mapping[str, Mapping[int, Curve]]
+    """Held-out loss of the cross-ID stage by variant and seed, where it was recorded."""
+    speed_ups: tuple[SpeedUp, ...]
+    seconds: Mapping[str, float]
+    """Training seconds of a run of the variant, both stages, mean over seeds."""
+    seconds_shared: float
+    """Training seconds of the whole table, each stage counted once."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Every measured `subset/metric`, in the order of the evaluation."""
+        return list(self.samples[BASELINE])
+
+    def mean(self, variant: str, column: str) -> float:
+        """Mean over the clips of each seed, then over seeds; NaN if nothing was measured."""
+        by_seed = [_mean(list(clips.values())) for clips in self.samples[variant].get(column, {}).values()]
+        return _mean(by_seed)
+
+
+def _mean(values: list[float]) -> float:
+    kept = [value for value in values if not math.isnan(value)]
+    return math.fsum(kept) / len(kept) if kept else math.nan
+
+
+def read_table(plan: Plan) -> TableResult:
+    """The result of a table whose runs are all finished.
+
+    Raises: UserError naming the run whose record cannot be used, or if the runs were measured differently."""
+    protocols: list[Protocol] = []
+    samples: dict[str, dict[str, dict[int, Mapping[int, float]]]] = {name: {} for name in plan.variants}
+    for run in plan.runs:
+        protocol, columns = _scores(run.variant, run.seed, _directory(run.stage("cross_id")))
+        protocols.append(protocol)
+        for column, clips in columns.items():
+            samples[run.variant].setdefault(column, {})[run.seed] = clips
+    for protocol in protocols[1:]:
+        compare(protocols[0], protocol)
+    curves = {name: _curves(plan, name) for name in plan.variants}
+    effects = {name: _effects(samples[name], samples[BASELINE]) for name in plan.table.variants}
+    stage_seconds = {run.stage(stage): training_seconds(_directory(run.stage(stage)))
+                     for run in plan.runs for stage in STAGES}  # fmt: skip
+    return TableResult(
+        plan=plan,
+        protocol=protocols[0],
+        samples=samples,
+        effects=effects,
+        judgements=judge(_expected(effects)),
+        curves=curves,
+        speed_ups=tuple(_speed_ups(plan, curves)),
+        seconds={name: _seconds(plan, name, stage_seconds) for name in plan.variants},
+        seconds_shared=math.fsum(stage_seconds.values()),
+    )
+
+
+def _directory(name: str) -> RunDirectory:
+    return RunDirectory(runs_root() / name)
+
+
+def _scores(variant: str, seed: int, run: RunDirectory) -> tuple[Protocol, Columns]:
+    evaluation = read_evaluation(run)
+    try:
+        return scores_by_clip(f"{variant}, seed {seed}", evaluation)
+    except UserError as problem:
+        raise UserError(
+            f"{run.evaluation_file} cannot be used ({problem}); remove it, and the run is evaluated again"
+        ) from problem
+
+
+def _effects(variant: Mapping[str, Samples], baseline: Mapping[str, Samples]) -> dict[str, Effect]:
+    found = {}
+    for column in baseline:
+        if _shares_a_value(variant.get(column, {}), baseline[column]):
+            found[column] = paired_effect(variant[column], baseline[column])
+    return found
+
+
+def _shares_a_value(one: Samples, other: Samples) -> bool:
+    return any(
+        not math.isnan(value - other[seed].get(clip, math.nan))
+        for seed, clips in one.items()
+        if seed in other
+        for clip, value in clips.items()
+    )
+
+
+def _expected(effects: Mapping[str, Mapping[str, Effect]]) -> dict[str, tuple[Effect, Hypothesis]]:
+    found = {}
+    for name, columns in effects.items():
+        expects = ABLATIONS[name].expects
+        if expects is not None and expects.metric in columns:
+            found[name] = (columns[expects.metric], Hypothesis(expects.direction, expects.at_least))
+    return found
+
+
+# ---------------------------------------------------------------- curves and costs
+
+
+def _curves(plan: Plan, variant: str) -> dict[int, Curve]:
+    found = {}
+    for seed in plan.seeds:
+        log = _directory(plan.run(variant, seed).stage("cross_id")).metrics.read()
+        points = [(record.step, record.values[HELD_OUT_LOSS]) for record in log if HELD_OUT_LOSS in record.values]
+        if points:
+            steps, losses = zip(*points, strict=True)
+            found[seed] = Curve(steps, losses)
+    return found
+
+
+def _speed_ups(plan: Plan, curves: Mapping[str, Mapping[int, Curve]]) -> list[SpeedUp]:
+    found = []
+    for variant, against in plan.table.convergence:
+        pairs = [
+            (curves[variant][seed], curves[against][seed])
+            for seed in plan.seeds
+            if seed in curves[variant] and seed in curves[against]
+        ]
+        if pairs:
+            found.append(speed_up(variant, against, pairs))
+    return found
+
+
+def training_seconds(run: RunDirectory) -> float:
+    """Seconds that the steps of a stage took: the median step times their number, so that pauses do not count."""
+    times = [record.time for record in run.metrics.read()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    return plain_statistics.median(gaps) * len(times) if gaps else 0.0
+
+
+def _seconds(plan: Plan, variant: str, stage_seconds: Mapping[str, float]) -> float:
+    names = [plan.run(variant, seed).stage(stage) for seed in plan.seeds for stage in STAGES]
+    return math.fsum(stage_seconds[name] for name in names) / len(plan.seeds)

@@ -1,0 +1,83 @@
+"""A table whose runs look finished, without any training: directories as runs leave them."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION
+from directanimator.metrics.protocol import Protocol
+from directanimator.places import runs_root
+from experiments.record import HELD_OUT_LOSS, RunDirectory
+from experiments.spec import Stage, stage_leaves
+from experiments.tables.plan import STAGES, Plan, PlannedRun, make_plan
+
+WORDS = ("table=same2x", "variants=no_same2x,student_from_base,student_from_base_no_same2x", "preset=smoke")
+CLIPS = 4
+
+Score = Callable[[PlannedRun, str, int], float | None]
+"""Of a run, a `subset/metric` and a clip."""
+
+
+def plan_of(*words: str) -> Plan:
+    return make_plan([*WORDS, *words])
+
+
+def noise(run: PlannedRun, column: str, clip: int) -> float:
+    """A score that differs between runs, columns and clips."""
+    return float(np.random.default_rng([run.seed, len(run.variant), len(column), clip]).normal(10, 1))
+
+
+def claim(run: PlannedRun, stage: Stage) -> RunDirectory:
+    return RunDirectory.claim(
+        runs_root(), run.stage(stage), spec=stage_leaves(run.spec, stage), tags={}, experiment="test"
+    )
+
+
+def finish(runs: Sequence[PlannedRun], score: Score = noise) -> None:
+    """Nothing; leaves what finished runs leave."""
+    for run in runs:
+        for stage in STAGES:
+            made = claim(run, stage)
+            made.update(status="finished")
+            (made.path / "model").mkdir(exist_ok=True)
+            (made.path / "model/spec.json").write_text("{}")
+            if not made.metrics.path.exists():
+                for step in range(1, 5):
+                    made.metrics.append(step, {"train/loss": 1.0, HELD_OUT_LOSS: 2.0 / step})
+            made.evaluation_file.write_text(json.dumps(evaluation_of(run, score)))
+
+
+def evaluation_of(run: PlannedRun, score: Score = noise) -> dict[str, object]:
+    data = run.spec.data
+    protocol = Protocol(
+        metric="clip_scores",
+        version=CLIP_SCORES_VERSION,
+        size=data.size,
+        fps=data.fps,
+        frames=data.num_frames,
+        clips=data.num_test_clips,
+        source=data.source,
+        split="test",
+    )
+    clips = {
+        subset: [
+            {"clip": float(clip)}
+            | {metric: score(run, f"{subset}/{metric}", clip) for metric in ("psnr_foreground", "motion", "mask_iou")}
+            for clip in range(CLIPS)
+        ]
+        for subset in ("self", "cross")
+    }
+    return {
+        "protocol": protocol.model_dump(mode="json"),
+        "sampling": run.spec.sampling.model_dump(mode="json"),
+        "seed": run.seed,
+        "clips": clips,
+        "trivial": {},
+        "ceiling": {},
+    }
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

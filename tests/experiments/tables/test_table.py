@@ -1,0 +1,278 @@
+"""A table of finished runs: what is said of it, in every form; and what is refused. Nothing is trained."""
+
+import csv
+import io
+import json
+import math
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import experiments.table as table
+import experiments.tables.page as page
+from ablations.registry import ABLATIONS
+from directanimator.errors import UserError
+from directanimator.places import mlruns_root, runs_root
+from experiments.record import RunDirectory, locked
+from experiments.tables.plan import PlannedRun
+from experiments.tables.report import (
+    difference_grids,
+    published_grid,
+    render_csv,
+    render_latex,
+    render_markdown,
+    render_text,
+    verdict_grid,
+)
+from experiments.tables.result import TableResult, read_table
+from tests.experiments.tables.table_runs import evaluation_of, finish, noise, plan_of
+
+ANY_PLACE = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    monkeypatch.setattr("experiments.record.environment", lambda: "python==3\n")  # it takes longest
+    monkeypatch.setattr(page, "variant_sheet", lambda plan: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(table, "_sync", lambda record: None)
+    return tmp_path
+
+
+def shifted(amount: float):
+    """Scores where no_same2x is `amount` off on cross/psnr_foreground, with a little luck of each training."""
+
+    def score(run: PlannedRun, column: str, clip: int) -> float:
+        hit = run.variant == "no_same2x" and column == "cross/psnr_foreground"
+        return clip + hit * (amount + 0.01 * run.seed) + run.seed
+
+    return score
+
+
+def finished(*words: str, score=noise) -> TableResult:
+    plan = plan_of(*words)
+    finish(plan.runs, score)
+    return read_table(plan)
+
+
+def row_of(result: TableResult, name: str) -> tuple[str, ...]:
+    return next(row for row in verdict_grid(result).rows if row[0] == name)
+
+
+@pytest.mark.parametrize(
+    ("amount", "verdict"), [(-2.0, "confirmed"), (2.0, "refuted"), (-0.1, "refuted"), (0.0, "refuted")]
+)
+def test_verdicts_follow_the_scores(amount: float, verdict: str):
+    result = finished("seeds=3", score=shifted(amount))
+    assert result.judgements["no_same2x"].verdict == verdict
+    assert result.judgements["no_same2x"].effect.difference == pytest.approx(amount + 0.01)
+    assert row_of(result, "no_same2x")[-1] == verdict
+
+
+@ANY_PLACE
+@given(st.randoms(use_true_random=False))
+def test_the_order_in_which_runs_came_about_does_not_matter(rng: random.Random):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    first = render_csv(read_table(plan))
+    for run in rng.sample(plan.runs, len(plan.runs)):
+        finish([run])
+    assert render_csv(read_table(plan)) == first
+
+
+def test_one_seed_has_no_interval_no_verdict_and_says_so():
+    result = finished("seeds=1")
+    assert {judged.verdict for judged in result.judgements.values()} == {"no verdict"}
+    assert "One seed: no interval and no verdict" in render_text(result)
+    assert "One seed: no interval and no verdict" in render_markdown(result)
+    assert "[+" not in " ".join(cell for grid in difference_grids(result) for row in grid.rows for cell in row)
+    assert "nan" not in render_text(result) + render_csv(result) + render_latex(result)
+
+
+def test_a_metric_that_is_not_measured_is_said_so():
+    result = finished("seeds=2", score=lambda run, column, clip: None if column.startswith("cross") else 1.0)
+    assert result.judgements == {}
+    assert {row[-1] for row in verdict_grid(result).rows} == {"not measured"}
+    assert "nan" not in render_text(result) + render_csv(result)
+
+
+def test_csv_holds_the_numbers_unrounded():
+    result = finished("seeds=3")
+    rows = list(csv.DictReader(io.StringIO(render_csv(result))))
+    assert len(rows) == 3 * 6
+    for row in rows:
+        effect = result.effects[row["variant"]][row["column"]]
+        assert float(row["difference"]) == effect.difference
+        assert float(row["variant_mean"]) - float(row["baseline_mean"]) == pytest.approx(effect.difference)
+        assert int(row["pairs"]) == 3 * 4
+        judged = row["column"] == ABLATIONS[row["variant"]].expects.metric
+        assert bool(row["verdict"]) == judged == (row["judged"] == "true")
+
+
+def test_the_papers_numbers_stand_apart():
+    result = finished("seeds=2")
+    grid = published_grid(result)
+    assert grid is not None
+    numbers = {f"{value:g}" for name in ("full", "no_same2x") for value in ABLATIONS[name].source.values.values()}
+    assert numbers <= {cell for row in grid.rows for cell in row}
+    cells = {cell for one in [verdict_grid(result), *difference_grids(result)] for row in one.rows for cell in row}
+    assert not numbers & cells
+    markdown = render_markdown(result)
+    assert markdown.index("The paper's own numbers") > markdown.index("## Runs")
+
+
+def test_latex_is_escaped_and_names_its_runs():
+    result = finished("seeds=2")
+    text = render_latex(result)
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not re.search(r"(?<!\\)[_%#]", " ".join(body))
+    assert all(line.count(" & ") == 5 for line in body if line.endswith(r"\\"))
+    assert all(run.stage("cross_id") in text for run in result.plan.runs)
+
+
+def test_every_form_names_the_runs_but_no_machine(place: Path):
+    result = finished("seeds=2")
+    for text in (render_markdown(result), render_latex(result), page.render_page(result, "<svg/>", b"")):
+        assert all(run.stage("cross_id") in text for run in result.plan.runs)
+        assert str(place) not in text
+
+
+def test_the_page_is_whole_in_itself_and_escaped():
+    result = finished("seeds=3")
+    text = page.render_page(result, page.forest_plot(result), b"png")
+    outside = re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*|@import|url\((?!#)""", text)
+    assert outside == []
+    assert "<script" not in text
+    assert text.count("<svg") == text.count("</svg>") == 4
+    assert all(judged.verdict in text for judged in result.judgements.values())
+
+
+def test_plots_are_the_same_every_time():
+    result = finished("seeds=3")
+    assert page.forest_plot(result) == page.forest_plot(result)
+    assert page.curve_plots(result) == page.curve_plots(result)
+
+
+@ANY_PLACE
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=2), st.sampled_from([1, 2]))
+def test_a_forest_plot_bears_any_effect(amounts: list[float], seeds: int):
+    def score(run: PlannedRun, column: str, clip: int) -> float:
+        return amounts[run.seed % 2] * (run.variant != "full")
+
+    result = finished(f"seeds={seeds}", score=score)
+    assert "nan" not in page.forest_plot(result).lower().replace("nance", "")
+
+
+def test_curves_tell_how_much_sooner():
+    result = finished("seeds=2")
+    assert [(one.variant, one.against) for one in result.speed_ups] == [
+        ("full", "no_same2x"),
+        ("student_from_base", "student_from_base_no_same2x"),
+    ]
+    assert all(one.by_seed == (1.0, 1.0) for one in result.speed_ups)
+
+
+def test_pauses_between_steps_are_not_training(place: Path):
+    run = RunDirectory.claim(place, "paused", spec={}, tags={}, experiment="test")
+    times = [0.0, 1.0, 2.0, 5000.0, 5001.0]
+    lines = [json.dumps({"step": step, "time": time, "values": {}}) for step, time in enumerate(times)]
+    run.metrics.path.write_text("\n".join(lines) + "\n")
+    from experiments.tables.result import training_seconds
+
+    assert training_seconds(run) == 5.0
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_a_finished_table_is_reported_without_running_anything(capsys: pytest.CaptureFixture[str]):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    assert table.run_table(plan) == 0
+    record = RunDirectory.open(mlruns_root() / "tables" / plan.name)
+    assert record.status == "finished"
+    names = {path.name for path in record.media.iterdir()}
+    assert names == {"table.md", "table.csv", "table.tex", "table.html", "forest.svg", "clips.png"}
+    numbers = json.loads(record.evaluation_file.read_text())
+    assert numbers["difference"]["no_same2x"]["cross/motion"] == read_table(plan).effects["no_same2x"][
+        "cross/motion"].difference  # fmt: skip
+    assert record.record().tags["verdict.no_same2x"] == read_table(plan).judgements["no_same2x"].verdict
+    assert "Verdicts" in capsys.readouterr().out
+
+
+def test_a_second_driver_is_refused():
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    with (
+        locked(mlruns_root() / "tables" / plan.name / ".run.lock"),
+        pytest.raises(UserError, match=f"{plan.name} is in use by another process"),
+    ):
+        table.run_table(plan)
+
+
+def test_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one process"):
+        table.main(["table=cues"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"protocol": 1}', '{"clips": '])
+def test_an_evaluation_that_was_damaged_is_named(content: str):
+    plan = plan_of("seeds=1")
+    finish(plan.runs)
+    run = RunDirectory(runs_root() / plan.runs[0].stage("cross_id"))
+    run.evaluation_file.write_text(content)
+    with pytest.raises(UserError, match=r"evaluation\.json.*remove it, and the run is evaluated again"):
+        read_table(plan)
+
+
+def test_runs_of_another_version_of_the_scores_are_evaluated_again(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=1")
+    finish(plan.runs)
+    old = evaluation_of(plan.runs[1])
+    old["protocol"] = {**old["protocol"], "version": 1_000}  # type: ignore[dict-item]
+    file = RunDirectory(runs_root() / plan.runs[1].stage("cross_id")).evaluation_file
+    file.write_text(json.dumps(old))
+    with pytest.raises(UserError, match="cannot be compared"):
+        read_table(plan)
+    made: list[str] = []
+    monkeypatch.setattr(table, "_make", lambda run, plan: (made.append(run.variant), finish([run])))
+    assert table.run_table(plan) == 0
+    assert made == [plan.runs[1].variant]
+
+
+def test_a_run_that_fails_is_named_and_the_table_says_failed(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=2")
+    finish(plan.runs[:1])
+
+    def fail(spec: object, tags: dict[str, str]) -> None:
+        raise UserError("no space left")
+
+    monkeypatch.setattr("experiments.experiment.run_experiment", fail)
+    with pytest.raises(UserError, match="no_same2x, seed 0: no space left"):
+        table.run_table(plan)
+    assert RunDirectory.open(mlruns_root() / "tables" / plan.name).status == "failed"
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    table.run_table(plan)
+    media = mlruns_root() / "tables" / plan.name / "media"
+    before = {path.name: path.read_bytes() for path in media.iterdir()}
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left on device"):
+        table.run_table(plan)
+    assert {path.name: path.read_bytes() for path in media.iterdir()} == before
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10_000))
+def test_time_left_is_told_only_once_something_is_done(steps: int, left: int):
+    text = table._Pace(steps).left(min(left, steps))
+    assert (text == "") == (left >= steps)
+    assert not math.isnan(len(text))
