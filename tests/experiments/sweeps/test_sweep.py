@@ -25,7 +25,7 @@ from experiments.sweep import loss_reports, main, measured, plan_of, reporting_s
 from experiments.sweeps.registry import SWEEPS
 from experiments.sweeps.search import REPORTS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "mlflow", "optuna", "diffusers", "PIL", "cv2")
 STEPS = st.integers(1, 60)
 LOSSES = st.lists(st.floats(-10, 10), min_size=1, max_size=60)
