@@ -7,9 +7,10 @@ import functools
 import os
 import shutil
 from contextlib import nullcontext
+from datetime import timedelta
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 
 from directanimator.errors import UserError
 from directanimator.model.codec import VideoCodec
@@ -36,6 +37,9 @@ from experiments.stage import (
 from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
 
 EXPERIMENT = "directanimator"
+PATIENCE = timedelta(days=2)
+"""How long processes wait for the first one, which prepares clips and evaluates alone. Whoever dies ends the launcher's
+other processes at once, so that patience hides nothing."""
 
 
 def launch(spec: ExperimentSpec) -> Accelerator:
@@ -43,7 +47,10 @@ def launch(spec: ExperimentSpec) -> Accelerator:
 
     Raises: UserError if the launcher and accelerate disagree, or the global batch does not divide."""
     precision = "bf16" if spec.optim.precision == "bf16" else "no"
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
+    waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting]
+    )
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != expected:
         raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")

@@ -30,6 +30,7 @@ from experiments.sweeps.space import SECONDS, Pruner, Sampler, checked, journal_
 if TYPE_CHECKING:
     from experiments.sweeps.search import Search, Trial
     from experiments.sweeps.space import Sweep
+    from experiments.sweeps.together import Together
 
 WORDS = ("sweep", "trials", "workers", "seeds", "sampler", "pruner", "storage")
 CHOICES = tuple(option for option in OPTIONS if option != "--fresh")
@@ -44,6 +45,7 @@ try
   python -m experiments.sweep sweep=same2x --dry-run                   the space and the study
   python -m experiments.sweep sweep=same2x preset=smoke trials=6       a sweep in a minute
   python -m experiments.sweep sweep=mine.json trials=40 workers=2      your own space
+  torchrun --nproc_per_node=4 -m experiments.sweep sweep=same2x        each trial on four processes
   python -m experiments.ui                                             runs and studies in the browser"""
 
 
@@ -81,15 +83,23 @@ def main(tokens: Sequence[str]) -> int:
         print(render_sweeps())
         return 0
     plan = plan_of(tokens)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("a sweep is started once, not by torchrun: each process would draw trials of its own")
+    if plan.workers > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"workers={plan.workers}: want 1 under a launcher, whose processes make each trial together")
+    if os.environ.get("RANK", "0") != "0":
+        return _follow(plan)
     print(render_plan(plan.study, plan.sweep, plan.resolved, plan.trials, plan.storage), flush=True)
     if "--dry-run" in plan.resolved.options:
         return 0
     search = open_search(plan)  # makes the storage before workers meet there
-    status = work(plan) if plan.workers == 1 else _work_together(plan, tokens)
+    status = work(plan) if plan.workers == 1 else _work_side_by_side(plan, tokens)
     print(render_results(plan.study, search.results(), search.best(), plan.sweep), flush=True)
     return status
+
+
+def _follow(plan: Plan) -> int:
+    from experiments.sweeps.together import Together
+
+    return 0 if "--dry-run" in plan.resolved.options else Together(plan.spec).follow()
 
 
 def plan_of(tokens: Sequence[str]) -> Plan:
@@ -149,21 +159,23 @@ def work(plan: Plan) -> int:
 
     Raises: UserError for what is no trial's own fault: the trial is then left for the next call."""
     from experiments.stage import InterruptedTrainingError
+    from experiments.sweeps.together import Together
 
-    search = open_search(plan)
+    search, together = open_search(plan), Together(plan.spec)
     while True:
         try:
             with search.next_trial(plan.trials) as trial:
                 if trial is None:
+                    together.dismiss()
                     return 0
-                _attempt(trial, plan)
+                _attempt(trial, plan, together)
         except InterruptedTrainingError as stop:
             print(stop, flush=True)
             return 128 + stop.signal_number
         print(progress_line(search.results(), search.best(), trial.number, plan.trials, plan.workers), flush=True)
 
 
-def _attempt(trial: "Trial", plan: Plan) -> None:
+def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
     from experiments.stage import AbandonedTrainingError
 
     try:
@@ -172,14 +184,14 @@ def _attempt(trial: "Trial", plan: Plan) -> None:
         trial.fail(str(problem))
         return
     try:
-        _measure(trial, plan, specs)
+        _measure(trial, plan, specs, together)
     except AbandonedTrainingError:
         trial.give_up()
 
 
-def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec]) -> None:
+def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec], together: "Together") -> None:
     """Nothing; runs the trial's seeds in turn, until all are done or the pruner has seen enough."""
-    from experiments.experiment import run_experiment
+    from experiments.sweeps.together import Order
 
     resolved, sweep = plan.resolved, plan.sweep
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
@@ -189,7 +201,7 @@ def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec]) -> Non
     enough = False
     while len(runs) < len(specs) and not enough:
         watch = _Watch(trial, sweep) if sweep.pruner == "hyperband" else _watch_nothing
-        runs.append(run_experiment(specs[len(runs)], tags, watch=watch, wait=True))
+        runs.append(together.run(Order(spec=specs[len(runs)], tags=tags), watch))
         scores.append(measured(runs[-1], sweep.metrics))
         if sweep.pruner == "wilcoxon":
             enough = trial.report(len(runs), scores[-1][sweep.objectives[0].metric])
@@ -281,7 +293,7 @@ def _note(runs: Sequence[RunDirectory], plan: Plan) -> str:
 # ---------------------------------------------------------------- several workers
 
 
-def _work_together(plan: Plan, tokens: Sequence[str]) -> int:
+def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
     """Exit status; the workers share the study, and who is left takes over from who dies."""
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // plan.workers)))

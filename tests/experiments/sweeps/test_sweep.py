@@ -307,12 +307,6 @@ def test_a_dry_run_shows_space_and_study_and_writes_nothing(root: Path, capsys: 
     assert list(root.iterdir()) == []
 
 
-def test_a_launcher_of_many_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="not by torchrun"):
-        main(["sweep=same2x", "preset=smoke"])
-
-
 def test_a_password_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     main(["sweep=same2x", "storage=postgresql://me:secret@host/db", "--dry-run"])
     assert "secret" not in capsys.readouterr().out

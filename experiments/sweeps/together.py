@@ -1,0 +1,63 @@
+"""Trials by all processes that a launcher started: the first one draws and judges, and the others do as it says.
+
+All of them see one set of parameters, and what is given up is given up by all after the same step."""
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from directanimator.frozen import FrozenSpec
+from experiments import experiment
+from experiments.record import RunDirectory
+from experiments.spec import ExperimentSpec
+from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, Watch
+
+_NO_MORE = ""
+
+
+class Order(FrozenSpec):
+    """A run that all processes are to make."""
+
+    spec: ExperimentSpec
+    tags: dict[str, str]
+
+
+class Together:
+    """The processes of a sweep, as one of them sees them; it may be the only one."""
+
+    def __init__(self, spec: ExperimentSpec) -> None:
+        """Meets the others.
+
+        Raises: UserError if they are not connected, or the global batch does not divide over them."""
+        self._accelerator: Accelerator = experiment.launch(spec)
+
+    def run(self, order: Order, watch: Watch) -> RunDirectory:
+        """The finished run of an order that the others hear and follow. Called by the first process alone.
+
+        Raises: as `run_experiment`."""
+        self._exchange(order.model_dump_json())
+        return experiment.run_experiment(order.spec, order.tags, watch=watch, wait=True)
+
+    def dismiss(self) -> None:
+        """Nothing; the others need not wait for another order. Called by the first process alone."""
+        self._exchange(_NO_MORE)
+
+    def follow(self) -> int:
+        """Exit status of every process but the first, which makes the runs that are ordered until it is dismissed.
+
+        Raises: as `run_experiment`; the launcher then ends the other processes."""
+        while text := self._exchange(_NO_MORE):
+            order = Order.model_validate_json(text)
+            try:
+                experiment.run_experiment(order.spec, order.tags, wait=True)
+            except AbandonedTrainingError:
+                continue
+            except InterruptedTrainingError as stop:
+                return 128 + stop.signal_number
+        return 0
+
+    def _exchange(self, text: str) -> str:
+        """What the first process says, whatever the others pass."""
+        if self._accelerator.num_processes == 1:
+            return text
+        (said,) = broadcast_object_list([text])
+        return str(said)

@@ -1,0 +1,111 @@
+"""A sweep whose trials train on two processes: one draws and judges, and both do the same."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from directanimator.atomic import write_json
+from directanimator.errors import UserError
+from experiments import experiment, sweep
+from experiments.edit import edit, leaves
+from experiments.evaluation.comparison import METRICS
+from experiments.presets import PRESETS
+from experiments.record import RunDirectory
+from experiments.spec import ExperimentSpec
+from experiments.stage import AbandonedTrainingError, Watch, Wish, unwatched
+from experiments.sweep import main, plan_of
+from experiments.sweeps.together import Order
+
+WORDS = ("sweep=same2x", "preset=smoke", "trials=12", "optim.global_batch_size=4")
+Trained = tuple[float, float, int]
+"""Weight and depth of a run, and the steps that a process did of it."""
+
+
+@given(st.sampled_from(sorted(PRESETS)), st.floats(0, 4), st.integers(0, 2**31), st.text(max_size=8))
+def test_what_is_heard_is_what_was_said(preset: str, weight: float, seed: int, tag: str) -> None:
+    order = Order(spec=edit(PRESETS[preset].spec, {"same2x.weight": weight, "seed": seed}), tags={"study": tag})
+    assert Order.model_validate_json(order.model_dump_json()) == order
+
+
+class Training:
+    """Stands where training would, and like it agrees with the other process after each step."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.trained: list[Trained] = []
+
+    def __call__(
+        self, spec: ExperimentSpec, tags: dict[str, str], *, watch: Watch = unwatched, wait: bool
+    ) -> RunDirectory:
+        runs, main_process = Path(os.environ["DIRECTANIMATOR_RUNS"]) / "runs", self.accelerator.is_main_process
+        with self.accelerator.main_process_first():
+            teacher = RunDirectory.claim(runs, "same_id-0", spec={}, tags={}, experiment="e")
+            tagged = {**tags, "teacher_run": "same_id-0"}
+            run = RunDirectory.claim(runs, f"run-{tags['trial']}", spec=leaves(spec), tags=tagged, experiment="e")
+        for step in range(1, spec.cross_id.steps + 1):
+            if main_process:
+                run.metrics.append(step, {"train/denoising": spec.same2x.weight / step})
+                teacher.metrics.append(step, {"train/denoising": 1.0})
+            wish = Wish(abandon=main_process and watch(run, step)).agreed(self.accelerator)
+            if wish.abandon or step == spec.cross_id.steps:
+                self.trained.append((spec.same2x.weight, spec.same2x.depth, step))
+            if wish.abandon:
+                raise AbandonedTrainingError(f"given up after step {step}")
+        if main_process:
+            score = dict.fromkeys(METRICS, 1.0)
+            write_json(run.evaluation_file, {"summary": {"self": score, "cross": score}, "seed": spec.seed})
+        return run
+
+
+def swept(root: Path) -> tuple[int, list[Trained]]:
+    os.environ["DIRECTANIMATOR_RUNS"] = str(root)
+    training = Training(Accelerator(cpu=True))
+    experiment.run_experiment = training
+    status = main(WORDS)
+    dist.barrier()
+    return status, training.trained
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("together")
+
+
+@pytest.mark.slow
+def test_both_processes_do_the_same_trials_and_give_up_the_same_ones(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = LaunchConfig(
+        run_id="together",
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    (status, first), (other_status, second) = elastic_launch(config, swept)(root).values()
+    assert status == other_status == 0
+    assert first == second
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(root))
+    plan = plan_of(WORDS)
+    results = sweep.open_search(plan).results()
+    assert [result.edits["same2x.weight"] for result in results] == [weight for weight, _, _ in first]
+    steps = plan.spec.cross_id.steps
+    done = [steps if result.state == "complete" else steps - 1 for result in results]
+    assert {result.state for result in results} == {"complete", "pruned"}
+    assert all((taken == steps) == (left == steps) for (_, _, taken), left in zip(first, done, strict=True))
+
+
+def test_several_workers_of_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="workers=2"):
+        main([*WORDS, "workers=2"])
