@@ -4,11 +4,12 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ablations.registry import ABLATIONS
 from directanimator.atomic import atomic_write, write_json
+from directanimator.metrics.catalog import BY_NAME
 from experiments.evaluation.comparison import METRICS
 from experiments.record import RunDirectory
 from experiments.tables.plan import BASELINE
@@ -186,9 +187,21 @@ def facts(result: TableResult) -> list[str]:
         f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; {protocol.clips} test clips of "
         f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, {protocol.source}/{protocol.split}; "
         f"protocol {protocol.id}.",
+        *_measured_facts(result),
         *(f"In every run: {edit}." for edit in plan.edits),
     ]
     return [*lines, *([ONE_SEED] if len(plan.seeds) == 1 else [])]
+
+
+def _measured_facts(result: TableResult) -> list[str]:
+    """The protocols of the metrics of the field, if there are any."""
+    named = ", ".join(f"{column} {protocol.id}" for column, protocol in result.measured.items())
+    lower = [name for name in _names(result.measured) if BY_NAME[name].better == "lower"]
+    return [f"Metrics of the field, by protocol: {named}. Lower is better: {', '.join(lower)}."] if named else []
+
+
+def _names(columns: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(column.rpartition("/")[2] for column in columns))
 
 
 def grids(result: TableResult) -> list[Grid]:
@@ -206,7 +219,8 @@ def grids(result: TableResult) -> list[Grid]:
 
 def decimals_of(column: str) -> int:
     """Decimals of a metric."""
-    return METRICS.get(column.rpartition("/")[2], 3)
+    name = column.rpartition("/")[2]
+    return METRICS[name] if name in METRICS else BY_NAME[name].decimals
 
 
 def _number(value: float, decimals: int) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from ablations.registry import ABLATIONS
 from directanimator.errors import UserError
-from directanimator.metrics.protocol import Protocol, compare
+from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
 from experiments.record import HELD_OUT_LOSS, RunDirectory
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
+from experiments.tables.measured import Column, check_alike, measured_columns
 from experiments.tables.plan import BASELINE, STAGES, Plan
 from experiments.tables.statistics import Effect, Hypothesis, Judgement, Samples, judge, paired_effect
 
@@ -24,6 +25,9 @@ class TableResult:
 
     plan: Plan
     protocol: Protocol
+    """Of the scores by ground truth."""
+    measured: Mapping[str, MetricProtocol]
+    """Of each other `subset/metric`."""
     samples: Mapping[str, Mapping[str, Samples]]
     """Scores by variant, then by `subset/metric`."""
     effects: Mapping[str, Mapping[str, Effect]]
@@ -59,11 +63,14 @@ def read_table(plan: Plan) -> TableResult:
 
     Raises: UserError naming the run whose record cannot be used, or if the runs were measured differently."""
     protocols: list[Protocol] = []
+    measured: dict[str, Column] = {}
     samples: dict[str, dict[str, dict[int, Mapping[int, float]]]] = {name: {} for name in plan.variants}
     for run in plan.runs:
-        protocol, columns = _scores(run.variant, run.seed, _directory(run.stage("cross_id")))
+        protocol, columns, others = _scores(run.variant, run.seed, _directory(run.stage("cross_id")))
         protocols.append(protocol)
-        for column, clips in columns.items():
+        for name, other in others.items():
+            check_alike(name, measured.setdefault(name, other), other)
+        for column, clips in {**columns, **{name: other.values for name, other in others.items()}}.items():
             samples[run.variant].setdefault(column, {})[run.seed] = clips
     for protocol in protocols[1:]:
         compare(protocols[0], protocol)
@@ -74,6 +81,7 @@ def read_table(plan: Plan) -> TableResult:
     return TableResult(
         plan=plan,
         protocol=protocols[0],
+        measured={name: column.protocol for name, column in measured.items()},
         samples=samples,
         effects=effects,
         judgements=judge(_expected(effects)),
@@ -88,10 +96,10 @@ def _directory(name: str) -> RunDirectory:
     return RunDirectory(runs_root() / name)
 
 
-def _scores(variant: str, seed: int, run: RunDirectory) -> tuple[Protocol, Columns]:
-    evaluation = read_evaluation(run)
+def _scores(variant: str, seed: int, run: RunDirectory) -> tuple[Protocol, Columns, dict[str, Column]]:
+    evaluation, name = read_evaluation(run), f"{variant}, seed {seed}"
     try:
-        return scores_by_clip(f"{variant}, seed {seed}", evaluation)
+        return *scores_by_clip(name, evaluation), measured_columns(name, evaluation)
     except UserError as problem:
         raise UserError(
             f"{run.evaluation_file} cannot be used ({problem}); remove it, and the run is evaluated again"

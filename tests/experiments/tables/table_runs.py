@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION
-from directanimator.metrics.protocol import Protocol
+from directanimator.metrics.protocol import MetricProtocol, Protocol
 from directanimator.places import runs_root
 from experiments.record import HELD_OUT_LOSS, RunDirectory
 from experiments.spec import Stage, stage_leaves
@@ -15,6 +15,8 @@ from experiments.tables.plan import STAGES, Plan, PlannedRun, make_plan
 
 WORDS = ("table=same2x", "variants=no_same2x,student_from_base,student_from_base_no_same2x", "preset=smoke")
 CLIPS = 4
+MEASURED = ("l1", "fid_mobilenetv2")
+"""A metric that has a value for each clip, and one that has a single value for all."""
 
 Score = Callable[[PlannedRun, str, int], float | None]
 """Of a run, a `subset/metric` and a clip."""
@@ -76,7 +78,42 @@ def evaluation_of(run: PlannedRun, score: Score = noise) -> dict[str, object]:
         "clips": clips,
         "trivial": {},
         "ceiling": {},
+        "measured": {subset: _measured(run, subset, score) for subset in ("self", "cross")},
     }
+
+
+def _measured(run: PlannedRun, subset: str, score: Score) -> dict[str, object]:
+    names = [f"{subset}_{clip:02d}" for clip in range(CLIPS)]
+    by_clip = {name: score(run, f"{subset}/l1", clip) for clip, name in enumerate(names)}
+    of_all = score(run, f"{subset}/fid_mobilenetv2", 0)
+    entries = [("l1", None, by_clip), ("fid_mobilenetv2", of_all, None)]
+    return {
+        "clips": names,
+        "metrics": [
+            {"metric": metric, "value": value, "protocol": metric_protocol(metric), "clips": clips}
+            for metric, value, clips in entries
+        ],
+    }
+
+
+def metric_protocol(metric: str, **other: object) -> dict[str, object]:
+    protocol = MetricProtocol(
+        metric=metric,
+        version=1,
+        parameters="",
+        decoder="none",
+        size="64x64",
+        resize="none",
+        fps="8",
+        frames="9",
+        window=None,
+        clips=CLIPS,
+        items=CLIPS,
+        network="",
+        weights="",
+        target="0",
+    )
+    return protocol.model_copy(update=other).model_dump(mode="json")
 
 
 def files_of(root: Path) -> dict[str, bytes]:

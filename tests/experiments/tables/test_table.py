@@ -30,7 +30,7 @@ from experiments.tables.report import (
     verdict_grid,
 )
 from experiments.tables.result import TableResult, read_table
-from tests.experiments.tables.table_runs import evaluation_of, finish, noise, plan_of
+from tests.experiments.tables.table_runs import MEASURED, evaluation_of, finish, metric_protocol, noise, plan_of
 
 ANY_PLACE = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -101,15 +101,60 @@ def test_a_metric_that_is_not_measured_is_said_so():
     assert "nan" not in render_text(result) + render_csv(result)
 
 
+@pytest.mark.parametrize("metric", MEASURED)
+def test_metrics_of_the_field_are_paired_like_scores_and_those_of_a_set_by_seed(metric: str):
+    def score(run: PlannedRun, column: str, clip: int) -> float:
+        return 10.0 * run.seed + clip - (run.variant == "no_same2x") * (1 + run.seed)
+
+    result = finished("seeds=3", score=score)
+    effect = result.effects["no_same2x"][f"cross/{metric}"]
+    assert effect.by_seed == pytest.approx((-1, -2, -3))
+    assert metric in " ".join(render_text(result).split())
+    assert result.measured[f"cross/{metric}"].metric == metric
+
+
+def remeasured(run: PlannedRun, metric: str, **other: object) -> None:
+    changed = evaluation_of(run)
+    (entry,) = [one for one in changed["measured"]["cross"]["metrics"] if one["metric"] == metric]  # type: ignore[index]
+    entry["protocol"] = metric_protocol(metric, **other)
+    RunDirectory(runs_root() / run.stage("cross_id")).evaluation_file.write_text(json.dumps(changed))
+
+
+@pytest.mark.parametrize("metric", MEASURED)
+@pytest.mark.parametrize("other", [{"weights": "other"}, {"version": 2}, {"resize": "half"}])
+def test_metrics_measured_in_two_ways_are_not_put_side_by_side(metric: str, other: dict[str, object]):
+    plan = plan_of("seeds=1")
+    finish(plan.runs)
+    remeasured(plan.runs[1], metric, **other)
+    with pytest.raises(UserError, match=f"cross/{metric}.*{next(iter(other))}"):
+        read_table(plan)
+
+
+def test_a_clip_without_a_value_spoils_a_distance_over_the_set_and_nothing_else():
+    plan = plan_of("seeds=1")
+    finish(plan.runs)
+    remeasured(plan.runs[1], "l1", clips=3, items=3)
+    read_table(plan)
+    remeasured(plan.runs[1], "fid_mobilenetv2", clips=3, items=3)
+    with pytest.raises(UserError, match=r"cross/fid_mobilenetv2.*clips"):
+        read_table(plan)
+
+
+def test_a_metric_that_found_nothing_to_measure_is_no_column():
+    plan = plan_of("seeds=1")
+    finish(plan.runs, lambda run, column, clip: None if column == "cross/fid_mobilenetv2" else 1.0)
+    assert "cross/fid_mobilenetv2" not in read_table(plan).columns
+
+
 def test_csv_holds_the_numbers_unrounded():
     result = finished("seeds=3")
     rows = list(csv.DictReader(io.StringIO(render_csv(result))))
-    assert len(rows) == 3 * 6
+    assert len(rows) == 3 * (6 + 2 * len(MEASURED))
     for row in rows:
         effect = result.effects[row["variant"]][row["column"]]
         assert float(row["difference"]) == effect.difference
         assert float(row["variant_mean"]) - float(row["baseline_mean"]) == pytest.approx(effect.difference)
-        assert int(row["pairs"]) == 3 * 4
+        assert int(row["pairs"]) == 3 * (1 if row["column"].endswith("fid_mobilenetv2") else 4)
         judged = row["column"] == ABLATIONS[row["variant"]].expects.metric
         assert bool(row["verdict"]) == judged == (row["judged"] == "true")
 
