@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +16,20 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline, at_frames, default_checkpoint
+from directanimator.command import DEBUG, run_command
 from directanimator.cues.alignment import align
 from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped
 from directanimator.data.items import SOURCE_SCALE
-from directanimator.errors import UserError, did_you_mean
+from directanimator.errors import UserError
 from directanimator.model.codec import VideoCodec
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception, require_one_person
 from directanimator.subject import Subject, nearest_in_time, shown_at, watch
 from directanimator.video import read_image, read_video, write_frames
 from directanimator.windows import SeamReport, Seams
-from directanimator.words import read_words, whole
+from directanimator.words import check_options, read_words, whole
 
 USAGE = "python -m directanimator.animate reference=a.png driving=b.mp4 output=c.mp4"
 HELP = f"""{USAGE} [key=value ...]
@@ -46,12 +46,11 @@ HELP = f"""{USAGE} [key=value ...]
   --debug          show the traceback of an error"""
 REQUIRED = ("reference", "driving", "output")
 KEYS = (*REQUIRED, "checkpoint", "seed", "fps", "overlap", "scale")
-OPTIONS = ("--debug", "--help")
+OPTIONS = (DEBUG, "--help")
 
 NUM_PANELS = 5
 MAX_VIDEO_SIDE = 16384
 """Widest picture that H.264 holds."""
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 # ---------------------------------------------------------------- words to a request
@@ -306,24 +305,16 @@ def main(
     make_codec: Callable[[], VideoCodec] | None = None,
 ) -> int:
     """The exit status: 0, 2 after bad input, 130 after an interruption; errors are one line on stderr."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    unknown = [word for word in given if word.startswith("-") and word not in OPTIONS]
-    if not given or "--help" in given:
-        print(HELP)
+
+    def command(tokens: list[str]) -> int:
+        if not tokens or "--help" in tokens:
+            print(HELP)
+            return 0
+        check_options(tokens, OPTIONS)
+        _command(tokens, make_perception, make_codec)
         return 0
-    try:
-        if unknown:
-            raise UserError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], OPTIONS)}")
-        _command([word for word in given if word not in OPTIONS], make_perception, make_codec)
-    except UserError as error:
-        if "--debug" in given:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("error: interrupted, nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    return run_command(command, arguments, "interrupted, nothing was written")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from directanimator.command import run_command
 from directanimator.errors import UserError, did_you_mean
 from directanimator.places import ASSETS_VARIABLE, assets_root
 
@@ -367,9 +368,10 @@ def _listing() -> Iterator[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m directanimator.assets", description="Fetch the weights and clips of the manifest"
+        prog="python -m directanimator.assets",
+        description="Fetch the weights and clips of the manifest",
+        epilog="--debug shows the traceback of an error",
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what there is, and what is already in the cache")
     commands.add_parser("fetch", help="bring files into the cache").add_argument("names", nargs="*", metavar="name")
@@ -377,18 +379,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 2 after one line on stderr."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "list":
-            print("\n".join(_listing()))
-        else:
-            fetch(options.names, report=lambda line: print(line, flush=True))
-    except UserError as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The exit status: 0, 2 after one line on stderr about bad input, 130 when interrupted."""
+    return run_command(_run, arguments, "interrupted; what is whole stays, so the same command goes on")
+
+
+def _run(tokens: list[str]) -> int:
+    options = _parser().parse_args(tokens)
+    if options.command == "list":
+        print("\n".join(_listing()))
+    else:
+        fetch(options.names, report=lambda line: print(line, flush=True))
     return 0
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from directanimator.command import run_command
 from directanimator.cues.alignment import Alignment, align, identity_alignment, warped
 from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.spec import AlignBy
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import View, pair_at, render_clip
 from directanimator.data.synthetic_items import synthetic_item, track_of
-from directanimator.errors import UserError
 from directanimator.extraction.truth import read_truth, write_truth
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception
@@ -86,13 +86,13 @@ def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 after one line on stderr."""
-    try:
-        words = read_words(sys.argv[1:] if arguments is None else arguments, ("clips", "pairs"))
-        for line in _lines(whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)):
-            print(line, flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(_command, arguments)
+
+
+def _command(tokens: list[str]) -> int:
+    words = read_words(tokens, ("clips", "pairs"))
+    for line in _lines(whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)):
+        print(line, flush=True)
     return 0
 
 

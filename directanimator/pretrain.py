@@ -8,7 +8,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from directanimator.atomic import atomic_directory
+from directanimator.command import run_command
 from directanimator.data.pool import Rows, build_pool, open_pool
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
@@ -221,16 +222,16 @@ def train_base(steps: int) -> None:
     write_model(without_cues(model).bfloat16(), EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
 
 
-def main(arguments: list[str]) -> int:
-    """Exit status of the command."""
-    try:
-        request = parse(arguments)
-        (train_codec if request.part == "codec" else train_base)(request.steps)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0, 2 after one line on stderr about bad input, 130 when interrupted."""
+    return run_command(_command, arguments, "interrupted; the same command goes on")
+
+
+def _command(tokens: list[str]) -> int:
+    request = parse(tokens)
+    (train_codec if request.part == "codec" else train_base)(request.steps)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -23,6 +23,15 @@ def read_words(tokens: Iterable[str], keys: Collection[str], shown: Collection[s
     return words
 
 
+def check_options(tokens: Iterable[str], options: Collection[str]) -> None:
+    """Nothing, when all words that begin with a dash are known.
+
+    Raises: UserError otherwise."""
+    for token in tokens:
+        if token.startswith("-") and token not in options:
+            raise UserError(f"unknown option {token!r}: known are {', '.join(options)}{did_you_mean(token, options)}")
+
+
 def whole(words: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
     """The whole number of a key, least..most.
 

@@ -1,13 +1,13 @@
 """From words on the command line to one spec, and back to text that a person can check."""
 
 import sys
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from ablations.ablation import Ablation
 from ablations.registry import ABLATIONS
+from directanimator.command import run_command
 from directanimator.errors import UserError, did_you_mean
 from experiments.edit import Edit, Leaf, describe, edit, fields, format_value, leaves, parse_value, unknown_path
 from experiments.presets import DEFAULT_PRESET, PRESETS, Preset
@@ -23,9 +23,6 @@ OPTIONS = {
     "--help": "print this text",
 }
 FIELDS = fields(ExperimentSpec)
-
-BAD_INPUT = 2
-INTERRUPTED = 130
 
 Named = TypeVar("Named")
 
@@ -201,17 +198,5 @@ def _columns(rows: Mapping[str, str]) -> list[str]:
 def run_main(main: Callable[[list[str]], int]) -> NoReturn:
     """Runs a command on the process's arguments and exits with its status.
 
-    A UserError becomes one line on stderr and status 2 (`--debug` adds the traceback), Ctrl-C status 130.
     Raises: SystemExit, always."""
-    tokens = sys.argv[1:]
-    try:
-        status = main(tokens)
-    except UserError as error:
-        if "--debug" in tokens:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = INTERRUPTED
-    sys.exit(status)
+    sys.exit(run_command(main))

@@ -18,12 +18,12 @@ from jaxtyping import UInt8
 
 from directanimator.ahead import ahead
 from directanimator.assets import asset
+from directanimator.command import run_command
 from directanimator.cues.alignment import identity_alignment
 from directanimator.cues.framing import center_crop
 from directanimator.cues.gate import judged
 from directanimator.cues.low_pass import low_pass, low_pass_in_frame
 from directanimator.cues.spec import CueSpec
-from directanimator.errors import UserError
 from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.stream import (
     Judged,
@@ -128,19 +128,19 @@ def filters() -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 after one line on stderr."""
-    try:
-        words = read_words(sys.argv[1:] if arguments is None else arguments, ("video", "frames"))
-        frames = whole(words, "frames", 400, WARM_UP + 1, 1_000_000)
-        path = Path(words["video"]) if "video" in words else asset("pose2sim_cam01")
-        costs = filters()
-        (baseline,) = list(costs.values())[:1]
-        for name, spent in costs.items():
-            print(f"{name:34} {spent:6.2f} ms  {spent / baseline:.2f} x", flush=True)
-        cost = triplet(path, frames, MediapipePerception())
-        print(f"{'whole triplet, a frame':34} {cost.wall:6.2f} ms  processor {cost.processor:.2f} ms")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(_command, arguments)
+
+
+def _command(tokens: list[str]) -> int:
+    words = read_words(tokens, ("video", "frames"))
+    frames = whole(words, "frames", 400, WARM_UP + 1, 1_000_000)
+    path = Path(words["video"]) if "video" in words else asset("pose2sim_cam01")
+    costs = filters()
+    (baseline,) = list(costs.values())[:1]
+    for name, spent in costs.items():
+        print(f"{name:34} {spent:6.2f} ms  {spent / baseline:.2f} x", flush=True)
+    cost = triplet(path, frames, MediapipePerception())
+    print(f"{'whole triplet, a frame':34} {cost.wall:6.2f} ms  processor {cost.processor:.2f} ms")
     return 0
 
 

@@ -4,8 +4,6 @@ The cues themselves lie in the cache, by content; the output folder holds `manif
 gate rejected and why, and which videos could not be used; and previews if they are asked for."""
 
 import json
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from directanimator.atomic import write_json
-from directanimator.errors import UserError, did_you_mean
+from directanimator.command import DEBUG, run_command
+from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
 from directanimator.extraction.extract import Extracted, Reference, extract, watched_reference
 from directanimator.extraction.preview import sheet_row, write_preview, write_sheet
@@ -22,7 +21,7 @@ from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
 from directanimator.places import cues_root
 from directanimator.progress import progress
-from directanimator.words import read_words, real
+from directanimator.words import check_options, read_words, real
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 USAGE = "python -m directanimator.cues folder=DIR output=DIR"
@@ -44,8 +43,8 @@ python -m directanimator.cues driving=FILE output=DIR [key=value ...]
   --debug          show the traceback of an error"""
 PLACES = ("folder", "driving", "output", "reference", "cache", "mask_weights", "face_weights")
 WORDS = (*PLACES, "preview", "sheet", "cache_gb")
-OPTIONS = ("--debug", "--help", "--verify")
-SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+OPTIONS = (DEBUG, "--help", "--verify")
+SOME_FAILED = 1
 
 
 @dataclass(frozen=True)
@@ -248,21 +247,14 @@ def default_watch(request: Request) -> Watch:
 
 def main(arguments: Sequence[str] | None = None, make_watch: Callable[[Request], Watch] = default_watch) -> int:
     """The exit status: 0; 1 if some videos could not be used; 2 after bad input; 130 after an interruption."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    unknown = [word for word in given if word.startswith("-") and word not in OPTIONS]
-    if not given or "--help" in given:
-        print(HELP)
-        return 0
-    try:
-        if unknown:
-            raise UserError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], OPTIONS)}")
-        request = parse([word for word in given if word not in OPTIONS])
-        return _verify(request.store) if "--verify" in given else _command(request, make_watch)
-    except UserError as error:
-        if "--debug" in given:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("error: interrupted; what is whole stays in the cache, so the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+
+    def command(tokens: list[str]) -> int:
+        if not tokens or "--help" in tokens:
+            print(HELP)
+            return 0
+        check_options(tokens, OPTIONS)
+        request = parse([token for token in tokens if token not in OPTIONS])
+        return _verify(request.store) if "--verify" in tokens else _command(request, make_watch)
+
+    left = "interrupted; what is whole stays in the cache, so the same command goes on"
+    return run_command(command, arguments, left)

@@ -2,11 +2,11 @@
 
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from directanimator.command import DEBUG, run_command
 from directanimator.errors import UserError, did_you_mean
 from directanimator.metrics.catalog import METRICS, ROLES, ClipMetric, Role, SetMetric, chosen, missing_files
 from directanimator.metrics.clip_folder import clips_of, read_clip
@@ -17,7 +17,7 @@ from directanimator.metrics.measurement import DEFAULT_WINDOW, Measurement
 from directanimator.metrics.networks.i3d import MIN_FRAMES
 from directanimator.metrics.report import differences_to, rankings, text, write_report
 from directanimator.places import WEIGHTS_VARIABLE, features_root
-from directanimator.words import read_words, whole
+from directanimator.words import check_options, read_words, whole
 
 USAGE = "python -m directanimator.metrics generated=DIR target=DIR [reference=DIR driving=DIR] [metrics=all]"
 HELP = f"""{USAGE} [key=value ...]
@@ -42,8 +42,8 @@ Standard FID, LPIPS, ArcFace and DWPose need files that cannot be shipped: put t
 Exit status: 0; 1 when a clip could not be read or a metric not be measured (they are listed); 2 for bad input."""
 OTHER_KEYS = ("metrics", "match", "window", "output", "worst", "against")
 KEYS = (*ROLES, *OTHER_KEYS)
-OPTIONS = ("--list", "--debug", "--help")
-INCOMPLETE, BAD_INPUT, INTERRUPTED = 1, 2, 130
+OPTIONS = ("--list", DEBUG, "--help")
+INCOMPLETE = 1
 MAX_WINDOW, MAX_WORST = 512, 100
 
 
@@ -138,27 +138,16 @@ def _listing() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    options = [token for token in tokens if token.startswith("-")]
-    try:
-        for option in options:
-            if option not in OPTIONS:
-                raise UserError(
-                    f"unknown option {option}: known are {', '.join(OPTIONS)}{did_you_mean(option, OPTIONS)}"
-                )
-        if "--help" in options or "--list" in options:
-            print(HELP if "--help" in options else _listing())
-            return 0
-        measurement = run(parse([token for token in tokens if token not in options]))
-        return INCOMPLETE if measurement.failures or measurement.unavailable else 0
-    except UserError as error:
-        if "--debug" in options:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(_command, arguments)
+
+
+def _command(tokens: list[str]) -> int:
+    check_options(tokens, OPTIONS)
+    if "--help" in tokens or "--list" in tokens:
+        print(HELP if "--help" in tokens else _listing())
+        return 0
+    measurement = run(parse(tokens))
+    return INCOMPLETE if measurement.failures or measurement.unavailable else 0
 
 
 if __name__ == "__main__":

