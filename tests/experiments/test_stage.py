@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
@@ -28,6 +27,7 @@ from experiments.presets import PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import Stage
 from experiments.stage import AbandonedTrainingError, StageJob, Watch, train_stage, trained_model, unwatched
+from tests.two_processes import on_two_processes
 
 STEPS = 4
 SPEC = edit(
@@ -136,17 +136,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = tmp_path_factory.mktemp("two")
     with contextlib.suppress(AbandonedTrainingError):
         trained(places / "from_one", StageJob(PLAIN_SPEC, "same_id", pool(), None, watch=stops_after(2)))
-    config = LaunchConfig(
-        run_id="two",
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        max_restarts=0,
-        start_method="spawn",
-    )
-    assert elastic_launch(config, runs_of_two)(places) == {0: 2, 1: 2}
+    assert on_two_processes(runs_of_two, places) == (2, 2)
     return places
 
 

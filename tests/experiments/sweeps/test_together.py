@@ -8,7 +8,6 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from directanimator.atomic import write_json
 from directanimator.errors import UserError
@@ -21,6 +20,7 @@ from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, Watch, Wish, unwatched
 from experiments.sweep import main, plan_of
 from experiments.sweeps.together import Order
+from tests.two_processes import on_two_processes
 
 WORDS = ("sweep=same2x", "preset=smoke", "trials=12", "optim.global_batch_size=4")
 Trained = tuple[float, float, int]
@@ -81,17 +81,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_processes_do_the_same_trials_and_give_up_the_same_ones(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = LaunchConfig(
-        run_id="together",
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        max_restarts=0,
-        start_method="spawn",
-    )
-    (status, first), (other_status, second) = elastic_launch(config, swept)(root).values()
+    (status, first), (other_status, second) = on_two_processes(swept, root)
     assert status == other_status == 0
     assert first == second
     monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(root))
