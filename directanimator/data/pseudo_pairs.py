@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
@@ -37,6 +37,16 @@ def _name(text: str) -> str:
 
 FileName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
 ClipPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"\.mp4$"), AfterValidator(_relative)]
+
+
+def check_name(name: str) -> None:
+    """Nothing, unless a video of this name cannot be written down in `pairs.json`.
+
+    Raises: UserError, which names it."""
+    try:
+        TypeAdapter(FileName).validate_python(name)
+    except ValidationError as error:
+        raise UserError(f"the video {name!r} cannot be paired; rename it: {error.errors()[0]['msg']}") from error
 
 
 class PseudoPair(FrozenSpec):
