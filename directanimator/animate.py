@@ -278,6 +278,18 @@ def _check_width(request: Request, size: int) -> None:
         raise UserError(f"scale={request.scale}: a canvas of {size} px can be enlarged {most} times at most")
 
 
+def check_drivable(pipeline: DirectAnimatorPipeline, checkpoint: Path) -> None:
+    """Nothing, unless the model wants to be told what nobody knows of a real video.
+
+    Raises: UserError."""
+    pose = pipeline.spec.cues.pose
+    if pose.is_skeleton:
+        raise UserError(
+            f"checkpoint={checkpoint} was trained with cues.pose.picture={pose.picture}: it can be driven by synthetic "
+            "humans only, since nobody knows the true skeleton of a real video"
+        )
+
+
 def _command(
     tokens: Sequence[str], make_perception: Callable[[], PersonPerception], make_codec: Callable[[], VideoCodec] | None
 ) -> None:
@@ -287,12 +299,7 @@ def _command(
     pipeline = DirectAnimatorPipeline.from_pretrained(checkpoint, make_codec() if make_codec else None)
     size = pipeline.spec.data.size
     _check_width(request, size)
-    pose = pipeline.spec.cues.pose
-    if pose.is_skeleton:
-        raise UserError(
-            f"checkpoint={checkpoint} was trained with cues.pose.picture={pose.picture}: it can be driven by synthetic "
-            "humans only, since nobody knows the true skeleton of a real video"
-        )
+    check_drivable(pipeline, checkpoint)
     pipeline.windows(1, request.overlap)  # an illegal overlap is told before the work begins
     print(f"checkpoint {checkpoint}", flush=True)
     outcome = run(request, pipeline, make_perception())

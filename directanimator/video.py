@@ -1,5 +1,6 @@
 """Files <-> frames: videos through FFmpeg, stills through Pillow. Knows nothing of people, cues or models."""
 
+import io
 import itertools
 import math
 import os
@@ -168,6 +169,15 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: not a readable image: {_reason(error)}") from error
+
+
+def png_of(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """The picture as the bytes of a PNG file, the same for the same pixels."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
 def fit_square(frames: UInt8[np.ndarray, "f h w 3"], size: int) -> UInt8[np.ndarray, "f s s 3"]:

@@ -22,7 +22,7 @@ from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.execution import PLAIN, Execution, check_execution
-from experiments.pools import empty_text, held_out_pool, train_pool
+from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
 from experiments.stage import (
@@ -94,9 +94,21 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
     wanted = training_leaves(run.spec())
     for path in sorted(run.path.parent.glob("cross_id-*")):
         donor = RunDirectory(path)
-        if donor != run and is_trained(donor) and training_leaves(donor.spec()) == wanted:
+        same_pairs = donor.record().tags.get(PAIRS_TAG) == run.record().tags.get(PAIRS_TAG)
+        if donor != run and same_pairs and is_trained(donor) and training_leaves(donor.spec()) == wanted:
             adopt_model(donor, run, spec, "cross_id")
             return
+
+
+def _check_that_the_pairs_are_the_same(spec: ExperimentSpec) -> None:
+    """Nothing, unless the run of this spec was begun with other pairs: then it is neither gone on with nor shown.
+
+    Raises: UserError."""
+    run = RunDirectory(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
+    before = run.record().tags.get(PAIRS_TAG) if run.record_file.exists() else None
+    now = pairs_tag(spec).get(PAIRS_TAG)
+    if before is not None and before != now:
+        raise UserError(f"{run.path} was begun with other pairs in {spec.data.folder} ({before}, now {now}); --fresh")
 
 
 def start_fresh(spec: ExperimentSpec) -> None:
@@ -177,6 +189,8 @@ def run_experiment(
     Raises: UserError for what cannot be met; StoppedTrainingError after SIGINT or SIGTERM, or when given up."""
     accelerator = launch(spec)
     _check_that_it_can_be_measured(spec)
+    check_pairs(spec)
+    _check_that_the_pairs_are_the_same(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec == "cogvideox":
         check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
@@ -194,7 +208,7 @@ def run_experiment(
         "teacher_fingerprint": job.fingerprint,
     }
     with accelerator.main_process_first():
-        run = claim_stage(spec, "cross_id", {**tags, **lineage})
+        run = claim_stage(spec, "cross_id", {**tags, **lineage, **pairs_tag(spec)})
     with run.exclusive(wait=wait) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:

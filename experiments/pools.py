@@ -16,10 +16,12 @@ from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.data.folder_items import folder_item
 from directanimator.data.items import AnimationItem
 from directanimator.data.pool import Rows, build_pool, open_pool
+from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video, pairs_digest
 from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
+from directanimator.errors import UserError
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
 from directanimator.model.published import TextEncoder, load_text_encoder, part_of
@@ -33,7 +35,7 @@ HELD_OUT_CLIPS = 8
 """Test clips whose loss is followed during training: a few, since it is their noise and timesteps that are fixed."""
 POOL_VERSION = 3
 """Bump it when the same spec must give other arrays."""
-
+PAIRS_TAG = "pairs"
 
 SKELETONS: dict[PosePicture, Honesty | None] = {
     "gray": None,
@@ -108,9 +110,32 @@ def empty_text(model: ModelSpec) -> Float[Tensor, "1 m t"]:
 
 
 def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
-    """Where the pool of a split lies; another place whenever anything that shapes it changes."""
+    """Where the pool of a split lies; another place whenever anything that shapes it changes.
+
+    Raises: UserError if the folder's pairs cannot be believed."""
     key = f"{split}-{data_fingerprint(spec)}-{codec_digest(spec.model)}-{SYNTH_VERSION}.{POOL_VERSION}"
-    return mlruns_root() / "cache" / key
+    pairs = pairs_digest(Path(spec.data.folder)) if spec.data.folder else None
+    return mlruns_root() / "cache" / (key if pairs is None else f"{key}-{pairs}")
+
+
+def check_pairs(spec: ExperimentSpec) -> None:
+    """Nothing, unless cross-ID pairs are wanted of a folder that holds none.
+
+    Raises: UserError, which says how they are made."""
+    folder = spec.data.folder
+    if folder is None or spec.cross_id.same_id_share == 1 or pairs_by_video(Path(folder)):
+        return
+    raise UserError(
+        f"cross_id.same_id_share={spec.cross_id.same_id_share}: must be 1 with data.folder={folder}, which holds no "
+        f"pairs in {PAIRS_FILE}; make them with: python -m directanimator.pseudo videos={folder} ..."
+    )
+
+
+def pairs_tag(spec: ExperimentSpec) -> dict[str, str]:
+    """A run's tag that names the pairs its cross-ID stage draws from; none where it draws none."""
+    folder = spec.data.folder
+    digest = pairs_digest(Path(folder)) if folder is not None and spec.cross_id.same_id_share < 1 else None
+    return {} if digest is None else {PAIRS_TAG: digest}
 
 
 def held_out_pool(spec: ExperimentSpec) -> dict[str, Rows]:

@@ -105,9 +105,6 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     if data.source == "folder" and spec.cues.pose.is_skeleton:
         given = f"cues.pose.picture={spec.cues.pose.picture}"
         found.append(f"{given}: needs data.source=synthetic, since nobody knows the true skeleton of a real video")
-    if data.source == "folder" and spec.cross_id.same_id_share < 1:
-        given = f"cross_id.same_id_share={spec.cross_id.same_id_share}"
-        found.append(f"{given}: must be 1 with data.source=folder, whose clips have no cross-ID pairs")
     if data.source == "folder" and spec.evaluation.subsets != ("self",):
         given = f"evaluation.subsets={','.join(spec.evaluation.subsets)}"
         found.append(f"{given}: must be self with data.source=folder, whose clips have no cross-ID target")

@@ -2,6 +2,7 @@
 
 Periodic work is hooks around the library's generator of steps. The same call after a kill ends at the same weights."""
 
+import functools
 import shutil
 import signal
 import time
@@ -24,8 +25,9 @@ from directanimator.model.low_rank import add_low_rank, merge_low_rank
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.denoising import make_scheduler
 from directanimator.progress import progress
+from directanimator.training.background import BackgroundWriter
 from directanimator.training.batch import DenoisingBatch, denoising_objective
-from directanimator.training.checkpoint import load_checkpoint, load_sharded, save_checkpoint, save_sharded
+from directanimator.training.checkpoint import Snapshot, load_checkpoint, load_sharded, save_sharded
 from directanimator.training.loop import StepResult, suitable_attention, train
 from directanimator.training.sharding import is_sharded, shard, whole_weights
 from directanimator.training.stages import (
@@ -231,7 +233,8 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
 
 
 def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: Accelerator) -> None:
-    """Nothing; does the steps that are left, with log and progress on the main process alone, and checkpoints.
+    """Nothing; does the steps that are left, with log and progress on the main process alone, and checkpoints, of which
+    the last one is on disk when this ends, however it ends.
 
     Raises: StoppedTrainingError after a signal to stop, or when given up, with a checkpoint written;
         DivergedTrainingError."""
@@ -248,7 +251,7 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
     if main:
         results = progress(results, job.stage.replace("_id", "-ID training"), total=job.steps, done=state.step)
     checkpoint = Checkpoint(run.checkpoint, job.fingerprint)
-    with stop_requests() as request:
+    with stop_requests() as request, BackgroundWriter() as writer:
         for result in results:
             held_out = _held_out(state, job, accelerator) if main or is_sharded(state.model) else {}
             if main:
@@ -257,7 +260,7 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
             own = Wish(request.signal_number or 0, main and job.watch(run, result.step), main and checkpoint.is_due)
             wish = own.agreed(accelerator)
             if wish.stopped_by or wish.abandon or wish.save or result.step == job.steps:
-                checkpoint.save(state, accelerator)
+                checkpoint.save(state, accelerator, writer)
             if wish.stopped_by:
                 raise InterruptedTrainingError(wish.stopped_by)
             if wish.abandon:
@@ -276,7 +279,9 @@ def _held_out(state: TrainState, job: StageJob, accelerator: Accelerator) -> dic
 class Checkpoint:
     """The state of a stage on disk: one file, or one of every process where the model is sharded.
 
-    Whichever it is, a training goes on from it, however it is carried out itself."""
+    Whichever it is, a training goes on from it, however it is carried out itself. One file is written in the
+    background, from a copy of the state. Shards are written while the training waits, since all processes have to
+    meet for it."""
 
     def __init__(self, directory: Path, fingerprint: str) -> None:
         self._whole, self._sharded = directory / CHECKPOINT, directory / SHARDED_CHECKPOINT
@@ -299,20 +304,22 @@ class Checkpoint:
         elif self._whole.exists():
             load_checkpoint(state, self._whole, self._fingerprint)
 
-    def save(self, state: TrainState, accelerator: Accelerator) -> None:
-        """Nothing; writes the state, in place of an older one of either kind. All processes must call it.
+    def save(self, state: TrainState, accelerator: Accelerator, writer: BackgroundWriter) -> None:
+        """Nothing; begins to write the state, in place of an older one of either kind. All processes must call it.
 
-        Raises: UserError if it cannot be written."""
+        Raises: UserError if this one or the one before cannot be written."""
         if is_sharded(state.model):
             save_sharded(state, self._sharded, self._fingerprint)
-        elif accelerator.is_main_process:
-            save_checkpoint(state, self._whole, self._fingerprint)
-        if accelerator.is_main_process:
-            if is_sharded(state.model):
+            if accelerator.is_main_process:
                 self._whole.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(self._sharded, ignore_errors=True)
+        elif accelerator.is_main_process:
+            writer.wait()  # one copy of the state is enough
+            writer.start(functools.partial(self._write, Snapshot.of(state)))
         self._saved = time.monotonic()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        snapshot.write(self._whole, self._fingerprint)
+        shutil.rmtree(self._sharded, ignore_errors=True)
 
 
 def save_model(model: CueFusionTransformer, directory: Path, job: StageJob) -> None:

@@ -1,12 +1,13 @@
-"""Items from a folder of videos: the same-ID setting on real clips.
+"""Items from a folder of videos: the same-ID setting on real clips, and with pseudo clips the cross-ID one.
 
 Every item is a window of one video, driven by itself, with a reference frame from outside the window. Nets look at a
-video once, at full size; what they saw is kept in the store that `python -m directanimator.cues` fills too. Nobody
-knows what another person would look like doing the same, so there is no cross-ID target: the cross-ID fields repeat
-the same-ID ones."""
+video once, at full size; what they saw is kept in the store that `python -m directanimator.cues` fills too. Where the
+folder holds `pairs.json`, the video's pseudo clips drive it in the cross-ID setting. Elsewhere nobody knows what
+another person would look like doing the same, so the cross-ID fields repeat the same-ID ones."""
 
 import functools
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +16,7 @@ from directanimator.cues.canvas import resize
 from directanimator.cues.framing import center_crop
 from directanimator.cues.person import PersonTrack
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
+from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.errors import UserError
@@ -22,7 +24,7 @@ from directanimator.extraction.backends import watch_of
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Sightings, Watch, sightings_of
 from directanimator.extraction.spec import PerceptionSpec
-from directanimator.extraction.store import Store
+from directanimator.extraction.store import Store, digest_of_file
 from directanimator.perception.person import require_person, tracked
 from directanimator.perception.region import View
 from directanimator.places import cues_root
@@ -105,10 +107,38 @@ def _chosen_frames(track: PersonTrack, count: int, rng: np.random.Generator) -> 
     return slice(start, start + count), int(rng.choice(next(frames for frames in wanted if len(frames))))
 
 
-def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
-    """The item of an index, the same in every process.
+class _Driver(NamedTuple):
+    """Who drives the target in the cross-ID setting."""
 
-    Raises: UserError for a video that cannot be read, is too short, or shows nobody."""
+    frames: UInt8[np.ndarray, "f s s 3"]
+    track: PersonTrack
+    survey: PersonTrack
+    """The same person over the whole driving video."""
+
+
+def _pseudo_driver(path: Path, window: slice, spec: DataSpec, rng: np.random.Generator) -> _Driver | None:
+    """The window of one of a video's pseudo clips; None if it has none.
+
+    Raises: UserError if the clip is not the one that was paired, or ends before the window does."""
+    folder = path.parent
+    pairs = pairs_by_video(folder).get(path.name, ())
+    if not pairs:
+        return None
+    pair = pairs[int(rng.integers(len(pairs)))]
+    clip = folder / pair.clip
+    if digest_of_file(clip) != pair.sha256:
+        raise UserError(f"{clip}: is another file than {folder / PAIRS_FILE} tells of; make the pairs again")
+    frames, track = _watched(clip, spec.fps, spec.size * SOURCE_SCALE, spec.perception)
+    if len(frames) < window.stop:
+        raise UserError(f"{clip} has {len(frames)} frames at {spec.fps:g} fps, which is fewer than {path} has")
+    return _Driver(frames[window], track.part(window), track)
+
+
+def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
+    """The item of an index, the same in every process; its same-ID fields are the same with and without pairs.
+
+    Raises: UserError for a video that cannot be read, is too short, or shows nobody, and for pairs or a pseudo clip
+        that cannot be believed."""
     videos = videos_of_split(str(spec.folder), split)
     path = videos[index % len(videos)]
     frames, track = _watched(path, spec.fps, spec.size * SOURCE_SCALE, spec.perception)
@@ -117,6 +147,7 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     rng = np.random.default_rng(np.random.SeedSequence([_SPLIT_CODE[split], index]))
     window, still = _chosen_frames(track, spec.num_frames, rng)
     own = track.part(window)
+    driver = _pseudo_driver(path, window, spec, rng) or _Driver(frames[window], own, track)
     return AnimationItem(
         reference=resize(frames[still : still + 1], spec.size),
         reference_track=track.part(slice(still, still + 1)).resized(spec.size),
@@ -125,8 +156,8 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
         background=None,
         own_frames=frames[window],
         own_track=own,
-        driving=frames[window],
-        driving_track=own,
-        survey_track=track,
+        driving=driver.frames,
+        driving_track=driver.track,
+        survey_track=driver.survey,
         caption=caption_of(path),
     )

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Container, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -55,12 +56,31 @@ def _fits(tensors: Mapping[str, torch.Size], parameters: Mapping[str, Tensor]) -
     return weights and moments and not odd
 
 
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A state as it was at a step, in memory of its own: the training may go on while it is written."""
+
+    tensors: Mapping[str, Tensor]
+    step: int
+
+    @classmethod
+    def of(cls, state: TrainState) -> "Snapshot":
+        """A copy of a state's tensors in the memory of the CPU."""
+        return cls({name: tensor.to("cpu", copy=True) for name, tensor in _tensors(state).items()}, state.step)
+
+    def write(self, path: Path, fingerprint: str) -> None:
+        """Nothing; afterwards `path` holds the whole state.
+
+        Raises: UserError if the disk is full or the target cannot be written."""
+        metadata = {"fingerprint": fingerprint, "step": str(self.step)}
+        atomic_write(path, lambda draft: save_file(dict(self.tensors), draft, metadata))
+
+
 def save_checkpoint(state: TrainState, path: Path, fingerprint: str) -> None:
     """Nothing; afterwards `path` holds the whole state.
 
     Raises: UserError if the disk is full or the target cannot be written."""
-    metadata = {"fingerprint": fingerprint, "step": str(state.step)}
-    atomic_write(path, lambda draft: save_file(_tensors(state), draft, metadata))
+    Snapshot(_tensors(state), state.step).write(path, fingerprint)
 
 
 @torch.no_grad()

@@ -114,7 +114,6 @@ COUPLED = {
     "cues.pose.picture",
     "data.size",
     "data.latent_frames",
-    "cross_id.same_id_share",
     "evaluation.subsets",
     "evaluation.networks",
     "cues.location.soften_cells",
@@ -131,10 +130,9 @@ COUPLED = {
 FOLDER_NEEDS: dict[str, Any] = {
     "data.cue_quality": "true",
     "cues.pose.picture": "gray",
-    "cross_id.same_id_share": 1.0,
     "evaluation.subsets": ("self",),
 }
-"""What clips without cross-ID pairs ask of a spec."""
+"""What clips without a known cross-ID target ask of a spec."""
 FREE = sorted(LEGAL.keys() - COUPLED)
 
 

@@ -1,12 +1,19 @@
-"""What the items of a split are made of, whatever a variant is trained on."""
+"""What the items of a split are made of, whatever a variant is trained on; and where its cross-ID pairs come from."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from directanimator.data.items import AnimationItem
+from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
-from experiments.pools import item_maker
+from directanimator.errors import UserError
+from experiments.edit import edit
+from experiments.pools import PAIRS_TAG, check_pairs, item_maker, pairs_tag, pool_directory
+from experiments.presets import PRESETS
+from experiments.spec import ExperimentSpec
 
 TRUE = DataSpec(size=32, latent_frames=1)
 PSEUDO = TRUE.model_copy(update={"cue_quality": "pseudo", "cue_strength": 0.8})
@@ -28,3 +35,39 @@ def test_only_training_sees_degraded_drivers() -> None:
     true, pseudo = drivers("train")
     assert not np.array_equal(true.driving, pseudo.driving)
     np.testing.assert_array_equal(true.target, pseudo.target)
+
+
+def on_folder(folder: Path, share: float) -> ExperimentSpec:
+    edits = {"data.source": "folder", "data.folder": str(folder), "evaluation.subsets": ("self",)}
+    return edit(PRESETS["smoke"].spec, {**edits, "cross_id.same_id_share": share})
+
+
+def pair_up(folder: Path, *digits: str) -> None:
+    pairs = [PseudoPair(video="a.mp4", reference=f"{d}.mp4", clip=f"{d}.mp4", sha256=d * 64) for d in digits]
+    (folder / PAIRS_FILE).write_text(PseudoPairs(pairs=tuple(pairs)).model_dump_json())
+
+
+def test_cross_id_training_on_videos_needs_pairs_in_their_folder(tmp_path: Path) -> None:
+    check_pairs(PRESETS["smoke"].spec)
+    check_pairs(on_folder(tmp_path, 1.0))
+    for pair_none in (lambda: None, lambda: pair_up(tmp_path)):
+        pair_none()
+        with pytest.raises(UserError, match=r"same_id_share=0\.5: must be 1 .*no pairs.*directanimator\.pseudo"):
+            check_pairs(on_folder(tmp_path, 0.5))
+    pair_up(tmp_path, "1")
+    check_pairs(on_folder(tmp_path, 0.5))
+
+
+def test_other_pairs_are_another_pool_and_another_tag(tmp_path: Path) -> None:
+    half, same_id = on_folder(tmp_path, 0.5), on_folder(tmp_path, 1.0)
+    without = pool_directory(half, "train")
+    assert pairs_tag(half) == {}
+    pools, tags = {without}, set()
+    for digits in ("1", "2", "12"):
+        pair_up(tmp_path, *digits)
+        pools.add(pool_directory(half, "train"))
+        tags.add(pairs_tag(half)[PAIRS_TAG])
+        assert pairs_tag(same_id) == {}
+    assert (len(pools), len(tags)) == (4, 3)
+    (tmp_path / PAIRS_FILE).unlink()
+    assert pool_directory(half, "train") == without

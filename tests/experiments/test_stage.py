@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
+from directanimator.training.checkpoint import Snapshot
 from experiments.benchmarks.scaling import zero_item
 from experiments.edit import edit
 from experiments.execution import Execution, check_execution
@@ -74,6 +75,19 @@ def test_low_rank_training_that_was_stopped_ends_at_the_same_bits(
     run = trained(place, job_of("same_id"))
     assert (run.model / WEIGHTS).read_bytes() == (teacher.model / WEIGHTS).read_bytes()
     assert [(r.step, r.values) for r in run.metrics.read()] == [(r.step, r.values) for r in teacher.metrics.read()]
+
+
+@pytest.mark.parametrize("stop", [2, STEPS + 1])
+def test_a_checkpoint_that_cannot_be_written_is_told_before_the_training_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    def write(*_: object) -> None:
+        raise UserError("cannot write: the disk is full")
+
+    monkeypatch.setattr(Snapshot, "write", write)
+    with pytest.raises(UserError, match="disk is full"):
+        trained(tmp_path, job_of("same_id", watch=lambda _run, step: step == stop))
+    assert not (tmp_path / "same_id" / "model").exists()
 
 
 def test_a_checkpoint_holds_what_is_trained_and_nothing_else(teacher: RunDirectory) -> None:

@@ -30,7 +30,7 @@ from directanimator.data.synthetic.splits import SYNTH_VERSION, Split
 from directanimator.data.synthetic.subsets import SUBSET_CLIPS, check_subset, subset_pair
 from directanimator.errors import UserError
 from directanimator.progress import progress
-from directanimator.video import write_video
+from directanimator.video import png_of, write_video
 
 REQUEST_FILE = "export.json"
 
@@ -98,14 +98,6 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return content.getvalue()
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
-
-
 def _driver(pair: SyntheticPair, size: int) -> tuple[RenderedClip, GroundTruth]:
     clip = render_clip(
         pair.driver,
@@ -143,7 +135,7 @@ def write_clip(request: ExportRequest, folder: Path, index: int) -> None:
     with explained(folder):
         write_video(folder / f"{name}.mp4", driver.frames, request.fps)
         write_video(folder / "targets" / f"{name}.mp4", own[:-1], request.fps)
-    atomic_write(folder / "references" / f"{name}.png", _png(own[-1]))
+    atomic_write(folder / "references" / f"{name}.png", png_of(own[-1]))
     atomic_write(folder / "truth" / f"{name}.npz", _npz(_truth_arrays(driver, truth)))
 
 

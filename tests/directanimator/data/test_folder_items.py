@@ -1,5 +1,6 @@
 """Windows of real videos: which videos, which frames, and what is refused. The nets are replaced by a known person."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.data import folder_items
 from directanimator.data.folder_items import REFERENCE_GAP, folder_item, list_videos, videos_of_split
+from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
 from directanimator.extraction.sightings import Watch
@@ -213,3 +215,72 @@ def test_a_small_folder_is_tested_on_what_it_trains_on(tmp_path: Path) -> None:
     for index in range(7):
         (tmp_path / f"{index}.mp4").touch()
     assert videos_of_split(str(tmp_path), "train") == videos_of_split(str(tmp_path), "test")
+
+
+# ------------------------------------------------------------------------------------------------ pseudo drivers
+
+
+def write_pseudo(folder: Path, name: str, frames: int = FRAMES) -> Path:
+    """Frame k is plain gray of value 255 - 10 k."""
+    path = folder / "pseudo" / name
+    path.parent.mkdir(exist_ok=True)
+    values = 255 - np.repeat(np.arange(frames) * 10, 64 * 64 * 3)
+    write_video(path, values.reshape(-1, 64, 64, 3).astype(np.uint8), 8.0)
+    return path
+
+
+def pair_up(folder: Path, *pairs: tuple[str, Path]) -> None:
+    """`pairs.json` for these videos and their pseudo clips."""
+    entries = [
+        PseudoPair(
+            video=video,
+            reference=f"of_{clip.name}",
+            clip=str(clip.relative_to(folder)),
+            sha256=hashlib.sha256(clip.read_bytes()).hexdigest(),
+        )
+        for video, clip in pairs
+    ]
+    (folder / PAIRS_FILE).write_text(PseudoPairs(pairs=tuple(entries)).model_dump_json())
+
+
+def pseudo_numbers(frames: np.ndarray) -> list[int]:
+    return [round((255 - value) / 10) for value in frames.mean(axis=(1, 2, 3))]
+
+
+def test_a_pseudo_clip_drives_the_same_frames_and_leaves_the_same_id_fields_alone(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    spec = spec_of(tmp_path)
+    before = [folder_item("train", index, spec) for index in range(4)]
+    pair_up(tmp_path, ("a.mp4", write_pseudo(tmp_path, "x.mp4")))
+    for index, alone in enumerate(before):
+        item = folder_item("train", index, spec)
+        assert pseudo_numbers(item.driving) == numbers(item.own_frames)
+        assert item.driving_track.mask.shape == item.own_track.mask.shape
+        assert item.survey_track.num_frames == FRAMES
+        for name in ("reference", "target", "own_frames"):
+            np.testing.assert_array_equal(getattr(item, name), getattr(alone, name))
+
+
+def test_all_pseudo_clips_of_a_video_are_drawn_and_those_of_others_never(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / name)
+    long, short = write_pseudo(tmp_path, "x.mp4"), write_pseudo(tmp_path, "y.mp4", FRAMES + 3)
+    pair_up(tmp_path, ("a.mp4", long), ("a.mp4", short))
+    lengths = [folder_item("train", index, spec_of(tmp_path)).survey_track.num_frames for index in range(0, 16, 2)]
+    assert set(lengths) == {FRAMES, FRAMES + 3}
+    unpaired = folder_item("train", 1, spec_of(tmp_path))
+    np.testing.assert_array_equal(unpaired.driving, unpaired.own_frames)
+
+
+def test_a_pseudo_clip_that_is_another_file_too_short_or_gone_is_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    clip = write_pseudo(tmp_path, "x.mp4", 3)
+    pair_up(tmp_path, ("a.mp4", clip))
+    with pytest.raises(UserError, match="3 frames"):
+        folder_item("train", 0, spec_of(tmp_path))
+    write_pseudo(tmp_path, "x.mp4")
+    with pytest.raises(UserError, match=r"another file.*pairs\.json"):
+        folder_item("train", 0, spec_of(tmp_path))
+    clip.unlink()
+    with pytest.raises(UserError, match=r"x\.mp4"):
+        folder_item("train", 0, spec_of(tmp_path))

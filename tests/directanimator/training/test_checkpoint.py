@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from directanimator.errors import UserError
-from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
+from directanimator.training.checkpoint import Snapshot, load_checkpoint, save_checkpoint
 from directanimator.training.loop import Losses, train
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, new_state
@@ -119,6 +119,21 @@ def test_saving_leaves_the_training_as_it_was(tmp_path: Path) -> None:
         save_checkpoint(state, tmp_path / "c.safetensors", "abc")
     assert_same(state, other)
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@given(st.integers(0, TOTAL), st.integers(0, TOTAL))
+def test_a_snapshot_is_written_as_the_state_was_however_far_training_went_on(
+    tmp_path_factory: pytest.TempPathFactory, first: int, later: int
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "c.safetensors"
+    state, expected, again = fresh(), fresh(), fresh(9)
+    for one in (state, expected):
+        advance(one, first)
+    snapshot = Snapshot.of(state)
+    advance(state, max(first, later))
+    snapshot.write(path, "abc")
+    load_checkpoint(again, path, "abc")
+    assert_same(again, expected)
 
 
 def test_another_fingerprint_is_refused(saved: Path) -> None:
