@@ -5,7 +5,6 @@ Same2X, pseudo driving cues."""
 
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import get_args
 
 from directanimator.animate import check_drivable
 from directanimator.animator import DirectAnimatorPipeline, default_checkpoint
+from directanimator.command import DEBUG, run_command
 from directanimator.data.pseudo_pairs import PAIRS_FILE
 from directanimator.errors import UserError, did_you_mean
 from directanimator.extraction.backends import watch_of
@@ -27,7 +27,7 @@ from directanimator.pseudo.making import Workshop, table, write_pairs
 from directanimator.pseudo.own import OwnDriver
 from directanimator.pseudo.plan import MOST_PER_CLIP, Pairing, digests_of_splits, pairings
 from directanimator.pseudo.screening import IdentityNet, Judge, NetJudge, ScreeningSpec
-from directanimator.words import read_words, real, whole
+from directanimator.words import check_options, read_words, real, whole
 
 USAGE = "python -m directanimator.pseudo videos=DIR"
 _USUAL = ScreeningSpec()
@@ -65,8 +65,8 @@ KEYS = (
     "face_network", *_LIMITS,
 )  # fmt: skip
 OF_COMMAND, OF_OWN = ("command", "face_command", "time_limit_s"), ("checkpoint",)
-OPTIONS = ("--retry", "--debug", "--help")
-SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+OPTIONS = ("--retry", DEBUG, "--help")
+SOME_FAILED = 1
 
 
 @dataclass(frozen=True)
@@ -189,25 +189,17 @@ def _stopped_as_by_hand() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None, nets: Nets | None = None) -> int:
     """The exit status: 0; 1 if some clips could not be made; 2 after bad input; 130 after an interruption."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    unknown = [word for word in given if word.startswith("-") and word not in OPTIONS]
-    if not given or "--help" in given:
-        print(HELP)
-        return 0
-    try:
-        if unknown:
-            raise UserError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], OPTIONS)}")
-        request = parse([word for word in given if word not in OPTIONS])
+
+    def command(tokens: list[str]) -> int:
+        if not tokens or "--help" in tokens:
+            print(HELP)
+            return 0
+        check_options(tokens, OPTIONS)
+        request = parse([token for token in tokens if token not in OPTIONS])
         with _stopped_as_by_hand():
-            return run(request, driver_of(request), nets or nets_of(request), "--retry" in given)
-    except UserError as error:
-        if "--debug" in given:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("error: interrupted; what is whole stays, so the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+            return run(request, driver_of(request), nets or nets_of(request), "--retry" in tokens)
+
+    return run_command(command, arguments, "interrupted; what is whole stays, so the same command goes on")
 
 
 if __name__ == "__main__":
