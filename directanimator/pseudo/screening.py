@@ -40,7 +40,8 @@ class ScreeningSpec(FrozenSpec):
     Deviation: the paper screens strictly and does not state how; measures and thresholds are ours."""
 
     min_identity: Cosine = 0.9
-    """Least mean cosine of the face with the reference's. By dlib's network; by ArcFace 0.5 is usual."""
+    """Least mean cosine of the face with the reference's. By dlib's network, whose usual limit, a distance of 0.6, it is
+    about; by ArcFace 0.5 is usual."""
     min_margin: Annotated[float, Field(ge=-2, le=2)] = 0.0
     """How much nearer the face must be to the reference's than to that of the driving video."""
     min_faces: Share = 0.5
@@ -49,8 +50,8 @@ class ScreeningSpec(FrozenSpec):
     """Largest mean distance of face landmarks to the driver's, in sides of the face."""
     min_joints: Share = 0.7
     """Least share of the driver's body landmarks that are seen."""
-    max_motion: Annotated[float, Field(ge=0)] = 0.5
-    """Largest mean distance of body landmarks to the driver's; each clip's spread by 1."""
+    max_motion: Annotated[float, Field(ge=0)] = 0.3
+    """Largest mean distance of body landmarks to the driver's, in spreads of the body."""
 
 
 class Measures(FrozenSpec):
