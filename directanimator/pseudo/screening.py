@@ -40,8 +40,8 @@ class ScreeningSpec(FrozenSpec):
     Deviation: the paper screens strictly and does not state how; measures and thresholds are ours."""
 
     min_identity: Cosine = 0.9
-    """Least mean cosine of the face with the reference's. By dlib's network, whose usual limit, a distance of 0.6, it is
-    about; by ArcFace 0.5 is usual."""
+    """Least mean cosine of the face with the reference's. By dlib's network, where it is about the usual limit, a
+    distance of 0.6; by ArcFace 0.5 is usual."""
     min_margin: Annotated[float, Field(ge=-2, le=2)] = 0.0
     """How much nearer the face must be to the reference's than to that of the driving video."""
     min_faces: Share = 0.5
