@@ -49,8 +49,8 @@ class ScreeningSpec(FrozenSpec):
     """Largest mean distance of face landmarks to the driver's, in sides of the face."""
     min_joints: Share = 0.7
     """Least share of the driver's body landmarks that are seen."""
-    max_motion: Annotated[float, Field(ge=0)] = 0.5
-    """Largest mean distance of body landmarks to the driver's; each clip's spread by 1."""
+    max_motion: Annotated[float, Field(ge=0)] = 0.3
+    """Largest mean distance of body landmarks to the driver's, in spreads of the body."""
 
 
 class Measures(FrozenSpec):
