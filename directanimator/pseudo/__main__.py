@@ -44,8 +44,9 @@ HELP = f"""{USAGE} [key=value ...]
   per_clip=2       people tried for every video, 1..{MOST_PER_CLIP}
   seed=0           of the choice of people, and of the own model's noise
   face_network=dlib_face   or arcface, whose weights have to be brought: who tells identities
-  min_identity={_USUAL.min_identity:g} min_margin={_USUAL.min_margin:g} min_faces={_USUAL.min_faces:g} \
-max_expression={_USUAL.max_expression:g} min_joints={_USUAL.min_joints:g} max_motion={_USUAL.max_motion:g}
+  min_identity={_USUAL.min_identity:g} min_margin={_USUAL.min_margin:g} min_clothes={_USUAL.min_clothes:g} \
+min_faces={_USUAL.min_faces:g} max_expression={_USUAL.max_expression:g} min_joints={_USUAL.min_joints:g} \
+max_motion={_USUAL.max_motion:g}
                    thresholds of what is kept; with others the same command only counts anew
   --retry          try again what failed before
   --debug          show the traceback of an error
@@ -55,6 +56,7 @@ interrupted one stopped."""
 _LIMITS = {
     "min_identity": (-1.0, 1.0),
     "min_margin": (-2.0, 2.0),
+    "min_clothes": (-1.0, 1.0),
     "min_faces": (0.0, 1.0),
     "max_expression": (0.0, 1e6),
     "min_joints": (0.0, 1.0),

@@ -48,6 +48,7 @@ MEANING: Mapping[Outcome, str] = {
     "kept_faceless": "drives its video; the reference or the driver shows no face, so the identity is not known",
     "body_unseen": "too few of the driver's body landmarks are seen",
     "motion": "the body does something else than the driver",
+    "clothes": "the person wears rather the driver's colors than the reference's",
     "face_unseen": "the driver shows a face, and the clip shows none too often",
     "identity": "the face is not the reference's",
     "leak": "the face is rather the driver's",

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from pydantic import Field
 
 from directanimator.extraction.store import digest_of_file
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.face_identity import face_recall, fis
-from directanimator.metrics.feature_cache import Arrays, FeatureCache
-from directanimator.metrics.features import EXTRACTORS, Frames, Networks, observe, with_needed
+from directanimator.metrics.feature_cache import FeatureCache
+from directanimator.metrics.features import EXTRACTORS, Frames, Networks, Observed, observe, with_needed
+from directanimator.metrics.identity import person_colors
 from directanimator.metrics.landmarks import flc, landmark_recall, plc
 from directanimator.places import features_root
 from directanimator.pseudo.drivers import Beat
@@ -28,10 +29,14 @@ MOST_FPS, MOST_FRAMES = 8.0, 128
 _ANY_SIZE = (1, 1)
 """Landmarks are compared in pixels, whose scale does not count; in shares of frames of other shapes they would bend."""
 _WINDOW = 16
+MEASURING = 1
+"""Bump it when the same clips must get other measures."""
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Verdict = Literal["kept", "kept_faceless", "body_unseen", "motion", "face_unseen", "identity", "leak", "expression"]
+Verdict = Literal[
+    "kept", "kept_faceless", "body_unseen", "motion", "clothes", "face_unseen", "identity", "leak", "expression"
+]
 
 
 class ScreeningSpec(FrozenSpec):
@@ -44,6 +49,8 @@ class ScreeningSpec(FrozenSpec):
     distance of 0.6; by ArcFace 0.5 is usual."""
     min_margin: Annotated[float, Field(ge=-2, le=2)] = 0.0
     """How much nearer the face must be to the reference's than to that of the driving video."""
+    min_clothes: Cosine = 0.0
+    """How much nearer the person's colors must be to the reference's than to the driver's: -1 are the driver's own."""
     min_faces: Share = 0.5
     """Least share of the frames whose driver shows a face in which one is seen."""
     max_expression: Annotated[float, Field(ge=0)] = 0.1
@@ -61,6 +68,8 @@ class Measures(FrozenSpec):
     """Mean cosine with the reference's face, over the frames in which both the clip and its driver show a face."""
     leak: float | None
     """The same with the driver's face."""
+    clothes: float | None
+    """How much nearer the person's colors are to the reference's than to the driver's, in shares of both distances."""
     faces: float | None
     """Share of the frames whose driver shows a face in which one is seen."""
     expression: float | None
@@ -79,6 +88,8 @@ def verdict(found: Measures, spec: ScreeningSpec) -> Verdict:
         return "body_unseen"
     if found.motion > spec.max_motion:
         return "motion"
+    if found.clothes is not None and found.clothes < spec.min_clothes:
+        return "clothes"
     if found.faces is not None and found.faces < spec.min_faces:
         return "face_unseen"
     if found.identity is not None and found.identity < spec.min_identity:
@@ -90,25 +101,40 @@ def verdict(found: Measures, spec: ScreeningSpec) -> Verdict:
     return "kept_faceless" if found.identity is None else "kept"
 
 
-def measures_of(made: Arrays, driving: Arrays, reference: Arrays, net: IdentityNet) -> Measures:
+def measures_of(made: Observed, driving: Observed, reference: Observed, net: IdentityNet) -> Measures:
     """The measures of a clip from what the nets see in it, in its driver and in the picture of its person."""
     embedding = f"{net}.embedding"
-    face, true, wanted = made[embedding], driving[embedding], reference[embedding]
+    face, true, wanted = made.features[embedding], driving.features[embedding], reference.features[embedding]
     driver_shown, known = _finite(true), wanted[_finite(wanted)]
     both = driver_shown & _finite(face)
     right = np.repeat(known[:1], len(face), axis=0) if len(known) else np.full_like(face, np.nan)
+    mesh, joints = ((made.features[name], driving.features[name]) for name in ("person.mesh", "person.landmarks"))
     return Measures(
         identity=_number(fis(face, right, both)),
         leak=_number(fis(face, true, both)),
+        clothes=_number(_nearness(*(_colors(seen) for seen in (made, reference, driving)))),
         faces=_number(face_recall(face, driver_shown)),
-        expression=_number(flc(made["person.mesh"], driving["person.mesh"])),
-        joints=_number(landmark_recall(made["person.landmarks"], driving["person.landmarks"])),
-        motion=_number(plc(made["person.landmarks"], driving["person.landmarks"], _ANY_SIZE, _ANY_SIZE, "person")),
+        expression=_number(flc(*mesh)),
+        joints=_number(landmark_recall(*joints)),
+        motion=_number(plc(*joints, _ANY_SIZE, _ANY_SIZE, "person")),
     )
 
 
-def _first(seen: Arrays, count: int) -> Arrays:
-    return {name: values[:count] for name, values in seen.items()}
+def _colors(seen: Observed) -> Float64[np.ndarray, "3 3"]:
+    return person_colors(seen.frames, seen.features["person.mask"])
+
+
+def _nearness(
+    made: Float64[np.ndarray, "3 3"], reference: Float64[np.ndarray, "3 3"], driver: Float64[np.ndarray, "3 3"]
+) -> float:
+    """1 at the reference, 0 halfway, -1 at the driver; NaN if one is NaN or all are the same."""
+    to_reference, to_driver = float(np.linalg.norm(made - reference)), float(np.linalg.norm(made - driver))
+    both = to_reference + to_driver
+    return (to_driver - to_reference) / both if both else math.nan
+
+
+def _first(seen: Observed, count: int) -> Observed:
+    return Observed(seen.frames[:count], {name: values[:count] for name, values in seen.features.items()})
 
 
 def _finite(rows: np.ndarray) -> Bool[np.ndarray, " f"]:
@@ -150,8 +176,9 @@ class NetJudge:
 
     @property
     def looks_with(self) -> Mapping[str, str]:
-        """The networks and their weights."""
-        return {name: f"{EXTRACTORS[name].version} {EXTRACTORS[name].weights}" for name in with_needed([self.net])}
+        """The networks, their weights, and the version of the measures."""
+        nets = {name: f"{EXTRACTORS[name].version} {EXTRACTORS[name].weights}" for name in with_needed([self.net])}
+        return {**nets, "measuring": str(MEASURING)}
 
     def measure(self, clip: Path, driving: Path, reference: Path, beat: Beat) -> Measures:
         """The measures, from frames that are spread evenly over the clip.
@@ -163,8 +190,8 @@ class NetJudge:
         driver = self._seen(read_video(driving, fps=rate).frames, cache, key)
         person = self._seen(read_image(reference)[None], cache, digest_of_file(reference))
         made = self._seen(read_video(clip, fps=rate).frames)
-        count = min(len(seen["person.landmarks"]) for seen in (made, driver))  # time stamps are rounded
+        count = min(len(made.frames), len(driver.frames))  # time stamps are rounded
         return measures_of(_first(made, count), _first(driver, count), person, self.net)
 
-    def _seen(self, frames: Frames, cache: FeatureCache | None = None, key: str = "") -> Arrays:
-        return observe(self.networks, frames, [self.net], _WINDOW, cache, key).features
+    def _seen(self, frames: Frames, cache: FeatureCache | None = None, key: str = "") -> Observed:
+        return observe(self.networks, frames, [self.net], _WINDOW, cache, key)

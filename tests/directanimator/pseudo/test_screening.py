@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from directanimator.metrics.features import Observed
 from directanimator.pseudo.making import KEPT
 from directanimator.pseudo.screening import Measures, ScreeningSpec, measures_of, verdict
 from tests.strategies import seeds
@@ -15,6 +16,7 @@ all_measures = st.builds(
     Measures,
     identity=st.none() | cosines,
     leak=st.none() | cosines,
+    clothes=st.none() | cosines,
     faces=st.none() | shares,
     expression=st.none() | distances,
     joints=st.none() | shares,
@@ -24,13 +26,16 @@ specs = st.builds(
     ScreeningSpec,
     min_identity=cosines,
     min_margin=st.floats(-2, 2),
+    min_clothes=cosines,
     min_faces=shares,
     max_expression=distances,
     min_joints=shares,
     max_motion=distances,
 )
-GOOD = Measures(identity=0.95, leak=0.7, faces=1.0, expression=0.05, joints=1.0, motion=0.2)
-LOOSE = ScreeningSpec(min_identity=-1, min_margin=-2, min_faces=0, max_expression=1e9, min_joints=0, max_motion=1e9)
+GOOD = Measures(identity=0.95, leak=0.7, clothes=0.4, faces=1.0, expression=0.05, joints=1.0, motion=0.2)
+LOOSE = ScreeningSpec(
+    min_identity=-1, min_margin=-2, min_clothes=-1, min_faces=0, max_expression=1e9, min_joints=0, max_motion=1e9
+)
 
 
 def looser(one: ScreeningSpec, other: ScreeningSpec) -> ScreeningSpec:
@@ -63,6 +68,8 @@ def test_a_clip_whose_identity_nobody_can_tell_is_counted_apart(found, spec):
         ({}, "kept"),
         ({"identity": 0.89}, "identity"),
         ({"leak": 0.96}, "leak"),
+        ({"clothes": -0.01}, "clothes"),
+        ({"clothes": None}, "kept"),
         ({"faces": 0.49}, "face_unseen"),
         ({"expression": 0.11}, "expression"),
         ({"joints": 0.69}, "body_unseen"),
@@ -77,13 +84,34 @@ def test_each_threshold_has_its_word(changes, word):
     assert verdict(GOOD.model_copy(update=changes), ScreeningSpec()) == word
 
 
-def seen(rng: np.random.Generator, frames: int = FRAMES) -> dict[str, np.ndarray]:
+def seen(rng: np.random.Generator, frames: int = FRAMES) -> Observed:
     """What nets see in a clip of somebody."""
-    return {
-        "dlib_face.embedding": rng.standard_normal((frames, 128)).astype(np.float32),
-        "person.mesh": rng.uniform(0, 100, (frames, 468, 2)).astype(np.float32),
-        "person.landmarks": rng.uniform(0, 100, (frames, 13, 2)).astype(np.float32),
+    person = np.zeros((frames, 8, 8), np.uint8)
+    person[:, 2:, 2:6] = 255
+    return Observed(
+        rng.integers(0, 256, (1, 8, 8, 3), np.uint8).repeat(frames, axis=0),
+        {
+            "dlib_face.embedding": rng.standard_normal((frames, 128)).astype(np.float32),
+            "person.mesh": rng.uniform(0, 100, (frames, 468, 2)).astype(np.float32),
+            "person.landmarks": rng.uniform(0, 100, (frames, 13, 2)).astype(np.float32),
+            "person.mask": person,
+        },
+    )
+
+
+def animated(reference: Observed, driving: Observed, scale: float = 1.0, shift: float = 0.0) -> Observed:
+    """The clip of a perfect driver: looks of the reference, landmarks of the driver at another place and size."""
+    looks = {name: reference.features[name].repeat(FRAMES, axis=0) for name in ("dlib_face.embedding", "person.mask")}
+    places = {
+        name: driving.features[name] * np.float32(scale) + np.float32(shift)
+        for name in ("person.mesh", "person.landmarks")
     }
+    return Observed(reference.frames.repeat(FRAMES, axis=0), {**looks, **places})
+
+
+def hide_faces(clip: Observed, hidden: np.ndarray) -> None:
+    for name in ("dlib_face.embedding", "person.mesh"):
+        clip.features[name][hidden] = np.nan
 
 
 @given(seeds(), st.lists(st.booleans(), min_size=FRAMES, max_size=FRAMES), st.floats(0.5, 4), st.floats(-20, 20))
@@ -91,14 +119,12 @@ def seen(rng: np.random.Generator, frames: int = FRAMES) -> dict[str, np.ndarray
 def test_the_reference_s_person_in_the_driver_s_motion_is_measured_as_such(seed, faces, scale, shift):
     rng = np.random.default_rng(seed)
     driving, reference = seen(rng), seen(rng, 1)
-    made = {name: values * np.float32(scale) + np.float32(shift) for name, values in driving.items()}
-    made["dlib_face.embedding"] = np.repeat(reference["dlib_face.embedding"], FRAMES, axis=0)
+    made = animated(reference, driving, scale, shift)
     for clip in (driving, made):
-        for name in ("dlib_face.embedding", "person.mesh"):
-            clip[name][~np.array(faces)] = np.nan
+        hide_faces(clip, ~np.array(faces))
     found = measures_of(made, driving, reference, "dlib_face")
     assert found.motion == pytest.approx(0, abs=1e-4)
-    assert found.joints == 1
+    assert (found.joints, found.clothes) == (1, pytest.approx(1))
     if not any(faces):
         assert (found.identity, found.leak, found.faces, found.expression) == (None,) * 4
         assert verdict(found, ScreeningSpec()) == "kept_faceless"
@@ -109,22 +135,35 @@ def test_the_reference_s_person_in_the_driver_s_motion_is_measured_as_such(seed,
     assert verdict(found, ScreeningSpec()) == "kept"
 
 
-@given(seeds())
-def test_the_driver_himself_is_no_pseudo_driver(seed):
+@given(seeds(), st.booleans())
+def test_the_driver_himself_is_no_pseudo_driver_even_where_no_face_is_seen(seed, is_faceless):
     rng = np.random.default_rng(seed)
     driving, reference = seen(rng), seen(rng, 1)
+    hide_faces(driving, np.full(FRAMES, is_faceless))
     found = measures_of(driving, driving, reference, "dlib_face")
-    assert found.leak == pytest.approx(1)
-    assert found.identity is not None
-    assert found.identity < 0.5
-    assert verdict(found, ScreeningSpec(min_identity=-1)) == "leak"
+    assert found.clothes == pytest.approx(-1)
+    assert verdict(found, ScreeningSpec()) == "clothes"
+    if not is_faceless:
+        assert found.leak == pytest.approx(1)
+        assert verdict(found, ScreeningSpec(min_identity=-1, min_clothes=-1)) == "leak"
+
+
+def test_a_reference_without_a_face_leaves_the_identity_open_and_not_the_rest():
+    rng = np.random.default_rng(0)
+    driving, reference = seen(rng), seen(rng, 1)
+    made = animated(reference, driving)
+    made.features["dlib_face.embedding"][:] = 1
+    hide_faces(reference, np.array([True]))
+    found = measures_of(made, driving, reference, "dlib_face")
+    assert (found.identity, found.faces) == (None, 1)
+    assert verdict(found, ScreeningSpec()) == "kept_faceless"
 
 
 def test_frames_without_a_face_count_against_the_share_of_faces_and_not_against_the_identity():
     rng = np.random.default_rng(0)
     driving, reference = seen(rng), seen(rng, 1)
-    made = dict(driving) | {"dlib_face.embedding": np.repeat(reference["dlib_face.embedding"], FRAMES, axis=0)}
-    made["dlib_face.embedding"][:4] = np.nan
+    made = animated(reference, driving)
+    hide_faces(made, np.arange(FRAMES) < 4)
     found = measures_of(made, driving, reference, "dlib_face")
     assert found.faces == pytest.approx(2 / FRAMES)
     assert found.identity == pytest.approx(1)
