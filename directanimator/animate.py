@@ -278,6 +278,11 @@ def _check_width(request: Request, size: int) -> None:
         raise UserError(f"scale={request.scale}: a canvas of {size} px can be enlarged {most} times at most")
 
 
+def scale_to(side: int, size: int) -> int:
+    """The scale at which a canvas of `size` pixels becomes at least `side` pixels wide."""
+    return math.ceil(side / size)
+
+
 def check_drivable(pipeline: DirectAnimatorPipeline, checkpoint: Path) -> None:
     """Nothing, unless the model wants to be told what nobody knows of a real video.
 

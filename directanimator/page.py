@@ -50,7 +50,7 @@ class Studio:
         if not reference or not driving:
             raise UserError("want both: a picture of one person, and a video of one person")
         output = Path(tempfile.mkdtemp(dir=self.folder)) / "animated.mp4"
-        scale = -(-SHOWN_SIDE // self.pipeline.spec.data.size)
+        scale = animate.scale_to(SHOWN_SIDE, self.pipeline.spec.data.size)
         request = animate.Request(Path(reference), Path(driving), output, seed=seed or 0, scale=scale)
         outcome = animate.run(request, self.pipeline, self.perception)
         said = [f"{outcome.num_frames} frames at {outcome.fps:g} per second", *outcome.notes]

@@ -1,5 +1,6 @@
 """How a training is carried out on its devices: no part of the experiment; it changes numbers by rounding alone."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,16 @@ class Execution:
 
 PLAIN = Execution()
 """Everything at once, nothing twice."""
+
+
+def started_processes() -> int:
+    """How many processes a launcher such as torchrun started together with this one; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:

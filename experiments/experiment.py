@@ -4,7 +4,6 @@ A directory is named by its stage's fingerprint, so variants that do not change 
 What is finished is not done again; what was interrupted goes on."""
 
 import functools
-import os
 import shutil
 from contextlib import nullcontext
 from datetime import timedelta
@@ -21,7 +20,7 @@ from directanimator.model.spec import ModelSpec
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
-from experiments.execution import PLAIN, Execution, check_execution
+from experiments.execution import PLAIN, Execution, check_execution, started_processes
 from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
@@ -51,7 +50,7 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting]
     )
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    expected = started_processes()
     if accelerator.num_processes != expected:
         raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")
     if spec.optim.global_batch_size % accelerator.num_processes:

@@ -5,15 +5,17 @@ import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
 import platform
 import re
+import statistics
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +43,13 @@ class MetricRecord:
     step: int
     time: float
     values: Mapping[str, float]
+
+
+def training_seconds(records: Sequence[MetricRecord]) -> float:
+    """Steps times the median seconds between two: what training costs, blind to interruptions; 0 for less than two."""
+    times = [record.time for record in records]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return len(records) * statistics.median(gaps) if gaps else 0.0
 
 
 @dataclass(frozen=True)

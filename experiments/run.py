@@ -3,14 +3,13 @@
 The same command goes on where an earlier one stopped; a finished experiment is shown, not run again. Imports nothing
 heavy until it is known that something is to be run."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
-from experiments.execution import Execution, read_execution
+from experiments.execution import Execution, is_first_process, read_execution
 
 if TYPE_CHECKING:
     from experiments.record import RunDirectory
@@ -33,14 +32,9 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     execution, rest = read_execution(tokens)
     resolved = resolve(rest)
-    if _is_main_process():
+    if is_first_process():
         print(render_dry_run(resolved), flush=True)
     return 0 if "--dry-run" in resolved.options else _run(resolved, execution)
-
-
-def _is_main_process() -> bool:
-    """Whether this process speaks for all that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
@@ -60,7 +54,7 @@ def _run(resolved: Resolved, execution: Execution) -> int:
     from experiments.stage import InterruptedTrainingError
 
     fresh = "--fresh" in resolved.options
-    if fresh and _is_main_process():
+    if fresh and is_first_process():
         start_fresh(resolved.spec)
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
     try:
@@ -68,7 +62,7 @@ def _run(resolved: Resolved, execution: Execution) -> int:
     except InterruptedTrainingError as stop:
         print(stop)
         return stop.exit_status
-    if _is_main_process():
+    if is_first_process():
         _show(resolved, run)
     return 0
 

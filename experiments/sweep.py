@@ -4,12 +4,10 @@ The same command goes on with the study where it was left; a trial whose worker 
 one. Imports nothing heavy until it is known that something is to be run."""
 
 import io
-import itertools
 import math
 import multiprocessing
 import os
 import signal
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
-from experiments.record import MetricRecord, RunDirectory
+from experiments.execution import is_first_process, started_processes
+from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
 from experiments.sweeps.report import progress_line, render_plan, render_results, render_sweeps
@@ -83,9 +82,9 @@ def main(tokens: Sequence[str]) -> int:
         print(render_sweeps())
         return 0
     plan = plan_of(tokens)
-    if plan.workers > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if plan.workers > 1 and started_processes() > 1:
         raise UserError(f"workers={plan.workers}: want 1 under a launcher, whose processes make each trial together")
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         return _follow(plan)
     print(render_plan(plan.study, plan.sweep, plan.resolved, plan.trials, plan.storage), flush=True)
     if "--dry-run" in plan.resolved.options:
@@ -271,13 +270,6 @@ def measured(run: RunDirectory, metrics: Sequence[str]) -> dict[str, float]:
             value = summary[subset].get(name)
             values[metric] = math.nan if value is None else float(value)
     return values
-
-
-def training_seconds(records: Sequence[MetricRecord]) -> float:
-    """Steps times the median seconds between two: what training costs, blind to interruptions; 0 for less than two."""
-    times = [record.time for record in records]
-    gaps = [after - before for before, after in itertools.pairwise(times)]
-    return len(records) * statistics.median(gaps) if gaps else 0.0
 
 
 def _shown(run: RunDirectory) -> list[Path]:

@@ -3,7 +3,6 @@
 Runs and shared stages are found by fingerprint, so the same command goes on where an earlier one stopped. Imports
 nothing heavy until it is known that something is to be run or shown."""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
+from experiments.execution import started_processes
 from experiments.record import RunDirectory, Status, commit_tags
 from experiments.tables.plan import (
     Plan,
@@ -37,7 +37,7 @@ def main(tokens: Sequence[str]) -> int:
     if "--list" in tokens:
         print(render_tables())
         return 0
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise UserError("a table is driven by one process; start experiments.run under a launcher instead")
     plan = make_plan(tokens)
     print(render_plan(plan), flush=True)

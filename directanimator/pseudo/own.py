@@ -1,6 +1,5 @@
 """Pseudo clips by the same-ID model: no other program and no other weights are needed."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ class OwnDriver:
         """Nothing; writes what `animate` makes.
 
         Raises: FailedDriverError for inputs that do not show the one person wanted."""
-        scale = math.ceil(OWN_SIDE / self.pipeline.spec.data.size)
+        scale = animate.scale_to(OWN_SIDE, self.pipeline.spec.data.size)
         request = animate.Request(reference, driving, output, seed=self.seed, scale=scale)
         try:
             animate.run(request, self.pipeline, self.perception)

@@ -2,11 +2,11 @@
 
 All of them see one set of parameters, and what is given up is given up by all after the same step."""
 
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from directanimator.frozen import FrozenSpec
 from experiments import experiment
+from experiments.execution import started_processes
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, Watch
@@ -28,7 +28,9 @@ class Together:
         """Meets the others.
 
         Raises: UserError if they are not connected, or the global batch does not divide over them."""
-        self._accelerator: Accelerator = experiment.launch(spec)
+        self._are_several = started_processes() > 1
+        if self._are_several:
+            experiment.launch(spec)
 
     def run(self, order: Order, watch: Watch) -> RunDirectory:
         """The finished run of an order that the others hear and follow. Called by the first process alone.
@@ -57,7 +59,7 @@ class Together:
 
     def _exchange(self, text: str) -> str:
         """What the first process says, whatever the others pass."""
-        if self._accelerator.num_processes == 1:
+        if not self._are_several:
             return text
         (said,) = broadcast_object_list([text])
         return str(said)

@@ -196,7 +196,7 @@ def facts(result: TableResult) -> list[str]:
 def _measured_facts(result: TableResult) -> list[str]:
     """The protocols of the metrics of the field, if there are any."""
     named = ", ".join(f"{column} {protocol.id}" for column, protocol in result.measured.items())
-    lower = [name for name in _names(result.measured) if BY_NAME[name].better == "lower"]
+    lower = [name for name in _names(result.measured) if name in BY_NAME and BY_NAME[name].better == "lower"]
     return [f"Metrics of the field, by protocol: {named}. Lower is better: {', '.join(lower)}."] if named else []
 
 
@@ -220,7 +220,8 @@ def grids(result: TableResult) -> list[Grid]:
 def decimals_of(column: str) -> int:
     """Decimals of a metric."""
     name = column.rpartition("/")[2]
-    return METRICS[name] if name in METRICS else BY_NAME[name].decimals
+    known = BY_NAME.get(name)
+    return METRICS.get(name, 3 if known is None else known.decimals)
 
 
 def _number(value: float, decimals: int) -> str:

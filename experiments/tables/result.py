@@ -1,8 +1,6 @@
 """A finished table read from its runs: scores, paired effects, verdicts, curves and costs. Trains nothing."""
 
-import itertools
 import math
-import statistics as plain_statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
-from experiments.record import HELD_OUT_LOSS, RunDirectory
+from experiments.record import HELD_OUT_LOSS, RunDirectory, training_seconds
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
 from experiments.tables.plan import BASELINE, STAGES, Plan
@@ -76,7 +74,7 @@ def read_table(plan: Plan) -> TableResult:
         compare(protocols[0], protocol)
     curves = {name: _curves(plan, name) for name in plan.variants}
     effects = {name: _effects(samples[name], samples[BASELINE]) for name in plan.table.variants}
-    stage_seconds = {run.stage(stage): training_seconds(_directory(run.stage(stage)))
+    stage_seconds = {run.stage(stage): training_seconds(_directory(run.stage(stage)).metrics.read())
                      for run in plan.runs for stage in STAGES}  # fmt: skip
     return TableResult(
         plan=plan,
@@ -157,13 +155,6 @@ def _speed_ups(plan: Plan, curves: Mapping[str, Mapping[int, Curve]]) -> list[Sp
         if pairs:
             found.append(speed_up(variant, against, pairs))
     return found
-
-
-def training_seconds(run: RunDirectory) -> float:
-    """Seconds that the steps of a stage took: the median step times their number, so that pauses do not count."""
-    times = [record.time for record in run.metrics.read()]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    return plain_statistics.median(gaps) * len(times) if gaps else 0.0
 
 
 def _seconds(plan: Plan, variant: str, stage_seconds: Mapping[str, float]) -> float:

@@ -18,10 +18,10 @@ from directanimator.errors import UserError
 from experiments import experiment, sweep
 from experiments.edit import leaves
 from experiments.evaluation.comparison import METRICS
-from experiments.record import MetricRecord, RunDirectory
+from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, Watch
-from experiments.sweep import loss_reports, main, measured, plan_of, reporting_steps, training_seconds
+from experiments.sweep import loss_reports, main, measured, plan_of, reporting_steps
 from experiments.sweeps.registry import SWEEPS
 from experiments.sweeps.search import REPORTS
 

@@ -18,7 +18,7 @@ import experiments.tables.page as page
 from ablations.registry import ABLATIONS
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
-from experiments.record import RunDirectory, locked
+from experiments.record import RunDirectory, locked, training_seconds
 from experiments.tables.plan import PlannedRun
 from experiments.tables.report import (
     difference_grids,
@@ -115,7 +115,7 @@ def test_metrics_of_the_field_are_paired_like_scores_and_those_of_a_set_by_seed(
 
 def remeasured(run: PlannedRun, metric: str, **other: object) -> None:
     changed = evaluation_of(run)
-    (entry,) = [one for one in changed["measured"]["cross"]["metrics"] if one["metric"] == metric]  # type: ignore[index]
+    (entry,) = [one for one in changed["measured"]["cross"]["metrics"] if one["metric"] == metric]
     entry["protocol"] = metric_protocol(metric, **other)
     RunDirectory(runs_root() / run.stage("cross_id")).evaluation_file.write_text(json.dumps(changed))
 
@@ -144,6 +144,15 @@ def test_a_metric_that_found_nothing_to_measure_is_no_column():
     plan = plan_of("seeds=1")
     finish(plan.runs, lambda run, column, clip: None if column == "cross/fid_mobilenetv2" else 1.0)
     assert "cross/fid_mobilenetv2" not in read_table(plan).columns
+
+
+def test_a_metric_that_the_catalog_has_no_more_is_shown_all_the_same():
+    plan = plan_of("seeds=1")
+    finish(plan.runs)
+    for run in plan.runs:
+        file = RunDirectory(runs_root() / run.stage("cross_id")).evaluation_file
+        file.write_text(file.read_text().replace('"l1"', '"retired"'))
+    assert "retired" in render_text(read_table(plan)) + render_csv(read_table(plan))
 
 
 def test_csv_holds_the_numbers_unrounded():
@@ -227,9 +236,7 @@ def test_pauses_between_steps_are_not_training(place: Path):
     times = [0.0, 1.0, 2.0, 5000.0, 5001.0]
     lines = [json.dumps({"step": step, "time": time, "values": {}}) for step, time in enumerate(times)]
     run.metrics.path.write_text("\n".join(lines) + "\n")
-    from experiments.tables.result import training_seconds
-
-    assert training_seconds(run) == 5.0
+    assert training_seconds(run.metrics.read()) == 5.0
 
 
 # ---------------------------------------------------------------- the command
