@@ -33,7 +33,8 @@ from experiments.stage import (
     trained_model,
     unwatched,
 )
-from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
+from experiments.tracking.address import default_uri
+from experiments.tracking.tracker import MlflowTracker, NullTracker, Tracker
 
 EXPERIMENT = "directanimator"
 PATIENCE = timedelta(days=2)
