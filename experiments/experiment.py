@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 
 from directanimator.errors import UserError
 from directanimator.model.codec import VideoCodec
@@ -48,6 +49,7 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     Raises: UserError if the launcher and accelerate disagree, or the global batch does not divide."""
     precision = "bf16" if spec.optim.precision == "bf16" else "no"
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    AcceleratorState._reset_state()  # it keeps the first precision for good, and a table may train variants of two
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting]
     )

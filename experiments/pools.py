@@ -22,11 +22,12 @@ from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
 from directanimator.errors import UserError
+from directanimator.extraction.store import Store
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
 from directanimator.model.published import TextEncoder, load_text_encoder, part_of
 from directanimator.model.spec import ModelSpec
-from directanimator.places import mlruns_root
+from directanimator.places import cues_root, mlruns_root
 from directanimator.training.prepared import prepare
 from directanimator.training.stages import no_text
 from experiments.spec import ExperimentSpec, data_fingerprint
@@ -152,4 +153,6 @@ def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[st
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
     build_pool(directory, count, make, label)
+    if spec.data.source == "folder":
+        Store(cues_root()).evict()  # not before: the clips of a video are made from what was seen of it once
     return open_pool(directory)

@@ -44,7 +44,7 @@ def variant(name: str) -> ExperimentSpec:
 def test_variants_that_only_switch_cues_off_are_tested_on_the_very_clips_of_the_full_method(name: str) -> None:
     clips, others = make_test_clips(SPEC), make_test_clips(variant(name))
     assert all(clips[subset] is others[subset] for subset in SPEC.evaluation.subsets)
-    assert clips["cross"][0].cues.face_cue.std() > 0  # shown, whatever the variant will be told of it
+    assert max(clip.cues.face_cue.std() for clip in clips["cross"]) > 0  # shown to all
 
 
 def test_another_cue_is_another_clip() -> None:
