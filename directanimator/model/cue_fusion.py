@@ -148,7 +148,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         patch_size: int = 1,
         patch_size_t: int | None = None,
         patch_bias: bool = True,
-        time_embed_dim: int = 256,
+        time_embed_dim: int = 64,
         text_embed_dim: int = 32,
         max_text_seq_length: int = 2,
         ofs_embed_dim: int | None = None,

@@ -27,7 +27,7 @@ class ModelSpec(FrozenSpec):
     patch_size: Positive = 1
     patch_size_t: Positive | None = None
     """Temporal patch of CogVideoX 1.5; None for 1.0."""
-    time_embed_dim: Positive = 256
+    time_embed_dim: Positive = 64
     text_embed_dim: Positive = 32
     max_text_tokens: Positive = 2
     ofs_embed_dim: Positive | None = None

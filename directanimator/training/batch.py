@@ -16,6 +16,8 @@ from directanimator.model.cue_streams import CueLatents
 from directanimator.objective.denoising import add_noise, denoising_loss, signal_and_noise_rates, velocity_target
 from directanimator.training.loop import Losses
 
+NUM_TIMESTEPS = 1000
+
 
 class Draw(NamedTuple):
     """The random numbers of one sample."""
@@ -40,6 +42,11 @@ def samples_of(step: int, global_batch_size: int, rank: int, world: int) -> rang
     device = global_batch_size // world
     start = step * global_batch_size + rank * device
     return range(start, start + device)
+
+
+def noisy_timestep(draw: Draw, noise_bias: float) -> int:
+    """A timestep of 0 to 999, the noisier the likelier: of density t^(noise_bias - 1), so that 1 is uniform."""
+    return min(int(NUM_TIMESTEPS * draw.rng.random() ** (1 / noise_bias)), NUM_TIMESTEPS - 1)
 
 
 def gaussian_noise(draws: Sequence[Draw], shape: tuple[int, ...]) -> Float[Tensor, "b *s"]:

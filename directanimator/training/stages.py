@@ -23,6 +23,7 @@ from directanimator.training.batch import (
     draw_for,
     gaussian_noise,
     noised,
+    noisy_timestep,
     samples_of,
 )
 from directanimator.training.loop import Losses
@@ -33,7 +34,6 @@ SAME_ID, CROSS_ID, HELD_OUT = 1, 2, 3
 """Codes of the stages in the seeds of their random draws, and of the held-out loss in its own."""
 HELD_OUT_TIMESTEPS = (249, 499, 749, 999)
 """Where the held-out loss looks: quarters of the schedule, the last of which is noise alone."""
-NUM_TIMESTEPS = 1000
 
 Objective = Callable[[nn.Module, DenoisingBatch], Losses]
 
@@ -61,7 +61,7 @@ class BatchSource:
         draws = [draw_for(self.seed, self.stage, number) for number in numbers]
         items = [int(draw.rng.integers(len(self.pool["latents"]))) for draw in draws]
         told = [self._cues_told(item, draw) for item, draw in zip(items, draws, strict=True)]
-        return self._batch(items, told, draws, [self._timestep(draw) for draw in draws])
+        return self._batch(items, told, draws, [noisy_timestep(draw, self.denoising.noise_bias) for draw in draws])
 
     def held_out_batches(self) -> Iterator[DenoisingBatch]:
         """Every item of the pool at each held-out timestep, driven as the stage's new pairs are. Nothing is drawn but
@@ -95,9 +95,6 @@ class BatchSource:
         told = torch.from_numpy(self.pool["text"][items]).float()
         without = torch.tensor([draw.rng.random() < self.optim.text_dropout for draw in draws])
         return torch.where(without[:, None, None], self.empty_text, told)
-
-    def _timestep(self, draw: Draw) -> int:
-        return int(NUM_TIMESTEPS * draw.rng.random() ** (1 / self.denoising.noise_bias))
 
     def _coverage(self, items: list[int]) -> Float[Tensor, "b lf 1 lh lw"]:
         """Where the target's person is in any frame that a latent holds, in [0, 1]."""
