@@ -13,11 +13,12 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
 from directanimator.errors import UserError
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
-from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import make_codec
 from directanimator.model.published import check_scheduler
 from directanimator.model.spec import ModelSpec
+from directanimator.objective.noise_process import published_settings
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
@@ -126,7 +127,7 @@ def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
 
 def run_stage(
     job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: VideoCodec
-) -> CueFusionTransformer:
+) -> CueBackbone:
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
     Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with the run's status set."""
@@ -194,8 +195,8 @@ def run_experiment(
     check_pairs(spec)
     _check_that_the_pairs_are_the_same(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
-    if spec.model.codec == "cogvideox":
-        check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
+    if spec.model.codec != "embedded":
+        check_scheduler(spec.model.base, published_settings(spec.sampling))
     codec = _codec(spec.model)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)

@@ -73,7 +73,7 @@ def make_text_encoder(model: ModelSpec) -> TextEncoder | None:
     """What turns captions into text tokens; None for a model that is told no words."""
     if model.text_encoder == "none":
         return None
-    return load_text_encoder(model.base, model.text_embed_dim, model.max_text_tokens)
+    return load_text_encoder(model.base, model.text_encoder, model.text_embed_dim, model.max_text_tokens)
 
 
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
@@ -87,7 +87,7 @@ def codec_digest(model: ModelSpec) -> str:
         files = [EMBEDDED_DIRECTORY / "codec/diffusion_pytorch_model.safetensors"]
     else:
         files = sorted(part_of(model.base, "vae").glob("*.safetensors"))
-    if model.text_encoder == "t5":
+    if model.text_encoder != "none":
         files += [*sorted(part_of(model.base, "text_encoder").glob("*.safetensors"))]
     digest = hashlib.sha256()
     for path in files:

@@ -11,19 +11,20 @@ from torch import Tensor, nn
 
 from directanimator.cues.spec import CueSpec
 from directanimator.data.pool import Rows
-from directanimator.model.cue_fusion import CueFusionOutput, CueFusionTransformer
+from directanimator.model.backbone import CueBackbone, CueFusionOutput
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import denoising_loss, person_weights
+from directanimator.objective.noise_process import NoiseProcess
 from directanimator.objective.same2x import s2x_loss
 from directanimator.objective.spec import DenoisingSpec
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
-    denoising_objective,
     draw_for,
     gaussian_noise,
     noised,
     noisy_timestep,
+    same_id_objective,
     samples_of,
 )
 from directanimator.training.loop import Losses
@@ -115,18 +116,16 @@ def no_text(spec: ModelSpec) -> Float[Tensor, "1 m t"]:
     return torch.zeros(1, spec.max_text_tokens, spec.text_embed_dim)
 
 
-def cross_id_objective(
-    alphas_cumprod: Float[Tensor, " t"], teacher: CueFusionTransformer, spec: Same2XSpec
-) -> Objective:
+def cross_id_objective(process: NoiseProcess, teacher: CueBackbone, spec: Same2XSpec) -> Objective:
     """L = L_denoise + weight * L_S2X on the same noisy latents, noise, timestep and reference.
 
     The teacher sees the target's own cues, the student those of the driving person.
     Source: Beyond Skeletons, Same2X. Deviation: none known; the teacher's cues are inferred."""
-    block = spec.block(len(teacher.transformer_blocks))
+    block = spec.block(len(teacher.cue_blocks))
 
     def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
-        pair = noised(batch, alphas_cumprod)
-        told = (pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep)
+        pair = noised(batch, process)
+        told = (pair.noisy_latents, batch.reference_latents, batch.text, pair.timestep)
         output: CueFusionOutput = model(*told, batch.cues, features_after=block if spec.enabled else None)
         denoising = denoising_loss(output.velocity, pair.velocity, batch.weights)
         if output.features is None:
@@ -138,11 +137,11 @@ def cross_id_objective(
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, source: BatchSource, alphas_cumprod: Float[Tensor, " t"]) -> float:
+def held_out_loss(model: nn.Module, source: BatchSource, process: NoiseProcess) -> float:
     """The mean denoising loss over the held-out batches of a source, whose pool no training has seen.
 
     A function of the weights alone, so that trainings can be compared step by step. The alignment loss is not in it."""
-    objective = denoising_objective(alphas_cumprod)
+    objective = same_id_objective(process)
     device = next(model.parameters()).device
     losses = [objective(model, batch.to(device))["loss"] for batch in source.held_out_batches()]
     return float(torch.stack(losses).mean())
