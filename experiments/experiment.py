@@ -5,13 +5,16 @@ What is finished is not done again; what was interrupted goes on."""
 
 import functools
 import shutil
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
+from directanimator.data.pool import Rows
 from directanimator.errors import UserError
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
@@ -173,6 +176,48 @@ def _codec(model: ModelSpec) -> VideoCodec:
     return make_codec(model, tiling=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What an experiment has before its first step."""
+
+    accelerator: Accelerator
+    codec: VideoCodec
+    pool: Mapping[str, Rows]
+    held_out: Mapping[str, Rows]
+
+
+def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
+    """The processes, the codec and the clips of an experiment; clips are made on the first call.
+
+    Raises: UserError for what cannot be met."""
+    accelerator = launch(spec)
+    _check_that_it_can_be_measured(spec)
+    check_pairs(spec)
+    _check_that_the_pairs_are_the_same(spec)
+    check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
+    if spec.model.codec != "embedded":
+        check_scheduler(spec.model.base, published_settings(spec.sampling))
+    codec = _codec(spec.model)
+    with accelerator.main_process_first():
+        pool, held_out = train_pool(spec), held_out_pool(spec)
+        empty_text(spec.model)  # made once, before other processes ask for it
+    return Start(accelerator, codec, pool, held_out)
+
+
+def train_teacher(
+    start: Start, spec: ExperimentSpec, preset: str, address: str | None = None, execution: Execution = PLAIN
+) -> tuple[RunDirectory, CueBackbone]:
+    """The finished same-ID run of the spec, trained and evaluated first if no variant has done so, and its model.
+
+    Raises: StoppedTrainingError after SIGINT or SIGTERM."""
+    accelerator = start.accelerator
+    with accelerator.main_process_first():
+        run = claim_stage(spec, "same_id", {"preset": preset, "ablation": "shared"})
+    with run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
+        job = StageJob(spec, "same_id", start.pool, teacher=None, execution=execution)
+        return run, run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)
+
+
 def run_experiment(
     spec: ExperimentSpec,
     tags: dict[str, str],
@@ -190,25 +235,13 @@ def run_experiment(
     wait; with `wait`, also for another one that is at the same run.
 
     Raises: UserError for what cannot be met; StoppedTrainingError after SIGINT or SIGTERM, or when given up."""
-    accelerator = launch(spec)
-    _check_that_it_can_be_measured(spec)
-    check_pairs(spec)
-    _check_that_the_pairs_are_the_same(spec)
-    check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
-    if spec.model.codec != "embedded":
-        check_scheduler(spec.model.base, published_settings(spec.sampling))
-    codec = _codec(spec.model)
-    with accelerator.main_process_first():
-        pool, held_out = train_pool(spec), held_out_pool(spec)
-        empty_text(spec.model)  # made once, before other processes ask for it
-        teacher_run = claim_stage(spec, "same_id", {"preset": tags["preset"], "ablation": "shared"})
-    with teacher_run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
-        job = StageJob(spec, "same_id", pool, teacher=None, execution=execution)
-        teacher = run_stage(job, teacher_run, accelerator, tracker_for(accelerator, address), codec)
+    start = prepared(spec, execution)
+    accelerator = start.accelerator
+    teacher_run, teacher = train_teacher(start, spec, tags["preset"], address, execution)
     lineage = {
         "teacher_run": teacher_run.record().name,
         "teacher_run_id": teacher_run.record().id,
-        "teacher_fingerprint": job.fingerprint,
+        "teacher_fingerprint": stage_fingerprint(spec, "same_id"),
     }
     with accelerator.main_process_first():
         run = claim_stage(spec, "cross_id", {**tags, **lineage, **pairs_tag(spec)})
@@ -216,6 +249,6 @@ def run_experiment(
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", pool, teacher, execution, held_out, watch)
-        run_stage(job, run, accelerator, tracker_for(accelerator, address), codec)
+        job = StageJob(spec, "cross_id", start.pool, teacher, execution, start.held_out, watch)
+        run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)
     return run

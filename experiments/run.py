@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directanimator.cluster import Share, read_engine
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
-from experiments.execution import Execution, is_first_process, read_execution
+from experiments.execution import Execution, is_first_process, read_execution, started_processes
+from experiments.spec import stage_fingerprint
 
 if TYPE_CHECKING:
     from experiments.record import RunDirectory
@@ -30,11 +32,12 @@ def main(tokens: Sequence[str]) -> int:
     if "--list" in tokens:
         print(render_list())
         return 0
-    execution, rest = read_execution(tokens)
+    execution, others = read_execution(tokens)
+    share, rest = read_engine(others, "run", most_gpus=1)
     resolved = resolve(rest)
     if is_first_process():
         print(render_dry_run(resolved), flush=True)
-    return 0 if "--dry-run" in resolved.options else _run(resolved, execution)
+    return 0 if "--dry-run" in resolved.options else _run(resolved, execution, share)
 
 
 def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
@@ -50,22 +53,43 @@ def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
     return 0
 
 
-def _run(resolved: Resolved, execution: Execution) -> int:
-    from experiments.experiment import run_experiment, start_fresh
+def _run(resolved: Resolved, execution: Execution, share: Share | None) -> int:
     from experiments.stage import InterruptedTrainingError
 
-    fresh = "--fresh" in resolved.options
-    if fresh and is_first_process():
-        start_fresh(resolved.spec)
-    tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
     try:
-        run = run_experiment(resolved.spec, tags, adopt=not fresh, execution=execution)
+        run = _run_here(resolved, execution) if share is None else _run_elsewhere(resolved, execution, share)
     except InterruptedTrainingError as stop:
         print(stop)
         return stop.exit_status
     if is_first_process():
         _show(resolved, run)
     return 0
+
+
+def _tags(resolved: Resolved) -> dict[str, str]:
+    return {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
+
+
+def _run_here(resolved: Resolved, execution: Execution) -> "RunDirectory":
+    from experiments.experiment import run_experiment, start_fresh
+
+    fresh = "--fresh" in resolved.options
+    if fresh and is_first_process():
+        start_fresh(resolved.spec)
+    return run_experiment(resolved.spec, _tags(resolved), adopt=not fresh, execution=execution)
+
+
+def _run_elsewhere(resolved: Resolved, execution: Execution, share: Share) -> "RunDirectory":
+    from directanimator.places import runs_root
+    from experiments.placement import Order, make_runs
+    from experiments.record import RunDirectory
+
+    if started_processes() > 1:
+        raise UserError("engine=ray starts processes itself; leave the launcher out")
+    spec, fresh = resolved.spec, "--fresh" in resolved.options
+    order = Order(f"{resolved.ablation.name}, seed {spec.seed}", spec, _tags(resolved), execution, fresh)
+    make_runs([order], share, lambda line: print(line, flush=True))
+    return RunDirectory.open(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
 
 
 def _show(resolved: Resolved, run: "RunDirectory") -> None:

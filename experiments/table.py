@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from directanimator.cluster import Share, read_engine
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
@@ -39,13 +40,15 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     if started_processes() > 1:
         raise UserError("a table is driven by one process; start experiments.run under a launcher instead")
-    plan = make_plan(tokens)
+    share, rest = read_engine(tokens, "run", most_gpus=1)
+    plan = make_plan(rest)
     print(render_plan(plan), flush=True)
-    return 0 if "--dry-run" in tokens else run_table(plan)
+    return 0 if "--dry-run" in rest else run_table(plan, share)
 
 
-def run_table(plan: Plan) -> int:
-    """Exit status; trains what is missing, writes the report and shows it. One driver at a time.
+def run_table(plan: Plan, share: Share | None = None) -> int:
+    """Exit status; trains what is missing, writes the report and shows it. One driver at a time. With a share, runs are
+    trained on a Ray cluster, and each takes that much of a machine.
 
     Raises: UserError if another process makes this table, or a run cannot be made."""
     from experiments.stage import InterruptedTrainingError
@@ -55,7 +58,7 @@ def run_table(plan: Plan) -> int:
         _claim(record, plan)
         status: Status = "failed"
         try:
-            trained = _run_missing(plan)
+            trained = _run_missing(plan, share)
             _report(plan, record, renew=trained > 0)
             status = "finished"
         except InterruptedTrainingError as stop:
@@ -87,7 +90,7 @@ def _claim(record: RunDirectory, plan: Plan) -> None:
 # ---------------------------------------------------------------- running
 
 
-def _run_missing(plan: Plan) -> int:
+def _run_missing(plan: Plan, share: Share | None) -> int:
     """How many runs were made.
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
@@ -99,6 +102,9 @@ def _run_missing(plan: Plan) -> int:
         if not is_finished(run) or not is_evaluated(RunDirectory(runs_root() / run.stage("cross_id")), run.spec)
     ]
     pace = _Pace(cost_of(plan, states_of(plan)).steps_left)
+    if share is not None and missing:
+        _make_side_by_side(missing, plan, share, pace)
+        return len(missing)
     for number, run in enumerate(missing, start=1):
         left = cost_of(plan, states_of(plan)).steps_left
         _say(f"[{number}/{len(missing)}] {run.variant}, seed {run.seed}; {left:,} steps to train{pace.left(left)}")
@@ -106,12 +112,26 @@ def _run_missing(plan: Plan) -> int:
     return len(missing)
 
 
+def _make_side_by_side(missing: Sequence[PlannedRun], plan: Plan, share: Share, pace: "_Pace") -> None:
+    from experiments.placement import Order, make_runs
+
+    def left() -> str:
+        steps = cost_of(plan, states_of(plan)).steps_left
+        return f"{steps:,} steps to train{pace.left(steps)}"
+
+    orders = [Order(f"{run.variant}, seed {run.seed}", run.spec, _tags(run, plan)) for run in missing]
+    make_runs(orders, share, _say, left)
+
+
+def _tags(run: PlannedRun, plan: Plan) -> dict[str, str]:
+    return {"preset": plan.preset, "ablation": run.variant, "table": plan.table.name}
+
+
 def _make(run: PlannedRun, plan: Plan) -> None:
     from experiments.experiment import run_experiment
 
-    tags = {"preset": plan.preset, "ablation": run.variant, "table": plan.table.name}
     try:
-        run_experiment(run.spec, tags)
+        run_experiment(run.spec, _tags(run, plan))
     except UserError as problem:
         raise UserError(f"{run.variant}, seed {run.seed}: {problem}") from problem
 

@@ -1,0 +1,126 @@
+"""What runs share is made once and first, and nothing waits without need: said of the jobs, without any cluster."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from directanimator.cluster import Job
+from directanimator.errors import UserError
+from experiments import placement
+from experiments.edit import edit, leaves
+from experiments.execution import Execution
+from experiments.placement import Order, Piece, carry_out, jobs_of
+from experiments.presets import SMOKE
+from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint
+from experiments.stage import InterruptedTrainingError
+
+CHOICES: Mapping[str, tuple[object, ...]] = {
+    "seed": (0, 1),
+    "data.num_train_clips": (8, 9),
+    "optim.beta2": (0.9, 0.99),
+    "same2x.weight": (0.1, 0.5),
+    "sampling.num_steps": (2, 3),
+    "evaluation.subsets": (("cross",), ("self",)),
+}
+"""One path of everything that stages do or do not read."""
+EDITS = st.fixed_dictionaries({path: st.sampled_from(values) for path, values in CHOICES.items()})
+SETS_OF_EDITS = st.lists(EDITS, min_size=1, max_size=6, unique_by=lambda edits: tuple(edits.values()))
+
+
+def order_of(name: str, spec: ExperimentSpec) -> Order:
+    return Order(name, spec, {"preset": "smoke", "ablation": name})
+
+
+def weights_of(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec without what only those read that come after training."""
+    plain = {path: value for path, value in leaves(SMOKE.spec).items() if path.startswith(("sampling.", "evaluation."))}
+    return edit(spec, plain)
+
+
+def made_by(piece: Piece) -> set[object]:
+    """All that a piece makes where it is missing."""
+    spec = piece.order.spec
+    clips, teacher = data_fingerprint(spec), stage_fingerprint(spec, "same_id")
+    return {"clips": {clips}, "same_id": {clips, teacher}, "run": {clips, teacher, weights_of(spec)}}[piece.part]
+
+
+def before(jobs: list[Job[Piece]]) -> dict[str, set[str]]:
+    """By name, all that have ended when a job begins; the order of the list is one in which they can be done."""
+    found: dict[str, set[str]] = {}
+    for job in jobs:
+        found[job.name] = set(job.after).union(*(found[name] for name in job.after))
+    return found
+
+
+@given(SETS_OF_EDITS)
+def test_nothing_is_made_by_two_at_once_and_nobody_waits_without_need(several: list[dict[str, object]]):
+    orders = [order_of(str(number), edit(SMOKE.spec, edits)) for number, edits in enumerate(several)]
+    jobs = jobs_of(orders)
+    assert [job.work.order for job in jobs if job.work.part == "run"] == orders
+    assert len({job.name for job in jobs}) == len(jobs)
+    earlier = before(jobs)
+    makers: dict[object, list[Job[Piece]]] = {}
+    for job in jobs:
+        for thing in made_by(job.work):
+            makers.setdefault(thing, []).append(job)
+    for first, *others in makers.values():
+        assert all(first.name in earlier[job.name] for job in others)
+    runs = {job.name: job for job in jobs if job.work.part == "run"}
+    for job in jobs:
+        if job.name not in runs:
+            assert sum(job.name in earlier[name] for name in runs) > 1
+        for name in earlier[job.name] & runs.keys():
+            assert weights_of(runs[name].work.order.spec) == weights_of(job.work.order.spec)
+
+
+@given(SETS_OF_EDITS)
+def test_runs_with_the_same_weights_follow_each_other(several: list[dict[str, object]]):
+    jobs = jobs_of([order_of(str(number), edit(SMOKE.spec, edits)) for number, edits in enumerate(several)])
+    earlier = before(jobs)
+    runs = [job for job in jobs if job.work.part == "run"]
+    for index, job in enumerate(runs):
+        for other in runs[:index]:
+            if weights_of(other.work.order.spec) == weights_of(job.work.order.spec):
+                assert other.name in earlier[job.name]
+
+
+def test_a_run_alone_is_one_job():
+    order = order_of("full", SMOKE.spec)
+    assert jobs_of([order]) == [Job("full", Piece("run", order))]
+
+
+# ---------------------------------------------------------------- a worker's part
+
+
+def test_a_piece_calls_what_a_row_of_runs_would(monkeypatch: pytest.MonkeyPatch):
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr("experiments.experiment.prepared", lambda *a: calls.append(("prepared", *a)) or "start")
+    monkeypatch.setattr("experiments.experiment.train_teacher", lambda *a, **k: calls.append(("teacher", *a, k)))
+    monkeypatch.setattr("experiments.experiment.run_experiment", lambda *a, **k: calls.append(("run", *a, k)))
+    spec, how = SMOKE.spec, Execution(micro_batch=1)
+    order = Order("full", spec, {"preset": "smoke", "ablation": "full"}, how, fresh=True)
+    for part in ("clips", "same_id", "run"):
+        carry_out(Piece(part, order))
+    assert calls == [
+        ("prepared", spec, how),
+        ("prepared", spec, how),
+        ("teacher", "start", spec, "smoke", {"execution": how}),
+        ("run", spec, order.tags, {"adopt": False, "execution": how, "wait": True}),
+    ]
+
+
+def test_a_worker_that_was_asked_to_stop_ends_so_that_its_run_is_begun_again(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    def stopped(_piece: Piece) -> None:
+        raise InterruptedTrainingError(15)
+
+    monkeypatch.setattr(placement, "carry_out", stopped)
+    with pytest.raises(SystemExit) as end:
+        placement.make((tmp_path, Piece("run", order_of("full", SMOKE.spec))))
+    assert end.value.code == 75
+
+
+def test_a_machine_that_sees_other_runs_says_so(tmp_path):
+    with pytest.raises(UserError, match=f"does not see {tmp_path}: all machines must share the runs"):
+        placement.make((tmp_path / "sign", Piece("run", order_of("full", SMOKE.spec))))
