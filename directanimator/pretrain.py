@@ -28,7 +28,7 @@ from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
 from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_patches, to_video
 from directanimator.model.cue_fusion import CUE_PARAMETERS
-from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_transformer, without_cues
+from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_cogvideox, without_cues
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler
 from directanimator.objective.spec import SamplingSpec
@@ -203,7 +203,7 @@ def train_base(steps: int) -> None:
     codec = PatchCodec.from_pretrained(EMBEDDED_DIRECTORY / "codec").eval()
     pool, model_spec = encode_pool(codec, NUM_CLIPS), ModelSpec()
     torch.manual_seed(SEED)
-    model = build_transformer(model_spec)
+    model = build_cogvideox(model_spec)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in CUE_PARAMETERS))
     alphas = make_scheduler(SamplingSpec()).alphas_cumprod
