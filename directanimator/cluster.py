@@ -21,6 +21,8 @@ INSTALL = "python -m pip install 'ray>=2,<3'"
 RETRIES = 3
 """How often work is begun again whose worker was killed."""
 MOST_CPUS, MOST_GPUS = 1024, 64
+LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""The one way to have all of Ray's servers listen on the loopback interface alone, on Linux too; read on import."""
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a local instance: next to nothing is sent, since files hold it all."""
 LOOK_UP_S = 1.0
@@ -332,8 +334,7 @@ def _imported() -> ModuleType:
 
 
 def _local() -> ModuleType:
-    # The one way to have all of Ray's servers listen on the loopback interface, whatever the system; read on import.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault(*LOOPBACK)
     ray = _imported()
     try:
         ray.init("local", object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **_QUIET)

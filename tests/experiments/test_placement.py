@@ -1,6 +1,8 @@
 """What runs share is made once and first, and nothing waits without need: said of the jobs, without any cluster."""
 
+import signal
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -111,16 +113,20 @@ def test_a_piece_calls_what_a_row_of_runs_would(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_a_worker_that_was_asked_to_stop_ends_so_that_its_run_is_begun_again(tmp_path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGTERM, SystemExit), (signal.SIGUSR1, SystemExit), (signal.SIGINT, UserError)]
+)
+def test_a_run_is_begun_again_if_its_worker_was_stopped_but_not_if_the_driver_stopped_it(
+    number: int, end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def stopped(_piece: Piece) -> None:
-        raise InterruptedTrainingError(15)
+        raise InterruptedTrainingError(number)
 
     monkeypatch.setattr(placement, "carry_out", stopped)
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(end):
         placement.make((tmp_path, Piece("run", order_of("full", SMOKE.spec))))
-    assert end.value.code == 75
 
 
-def test_a_machine_that_sees_other_runs_says_so(tmp_path):
+def test_a_machine_that_sees_other_runs_says_so(tmp_path: Path):
     with pytest.raises(UserError, match=f"does not see {tmp_path}: all machines must share the runs"):
         placement.make((tmp_path / "sign", Piece("run", order_of("full", SMOKE.spec))))
