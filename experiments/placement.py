@@ -120,15 +120,8 @@ def _told(
 
 def _environment() -> dict[str, str]:
     """What workers must know of where things lie."""
-    found = {
-        places.RUNS_VARIABLE: str(places.mlruns_root()),
-        places.ASSETS_VARIABLE: str(places.assets_root()),
-        places.FEATURES_VARIABLE: str(places.features_root()),
-        places.CUES_VARIABLE: str(places.cues_root()),
-        places.WEIGHTS_VARIABLE: str(places.weights_root()),
-    }
     tracking = os.environ.get(TRACKING_VARIABLE)
-    return found | ({TRACKING_VARIABLE: tracking} if tracking else {})
+    return places.as_variables() | ({TRACKING_VARIABLE: tracking} if tracking else {})
 
 
 @contextmanager

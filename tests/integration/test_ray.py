@@ -10,11 +10,14 @@ import pytest
 
 from directanimator.cluster import ADDRESS_VARIABLE, LOOPBACK, Failed, Job, Share, cluster
 from directanimator.errors import UserError
+from directanimator.extraction.command import main
 from directanimator.places import runs_root
+from directanimator.video import write_video
 from experiments import placement
 from experiments.placement import Order, make_runs
 from experiments.stage import InterruptedTrainingError
 from experiments.tables.plan import PlannedRun
+from tests.directanimator.extraction.bright import deadly_watch, walker
 from tests.experiments.played_runs import STEPS, play, refuse, wait_for
 from tests.experiments.tables.table_runs import plan_of
 
@@ -108,3 +111,22 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(ADDRESS_VARIABLE, "127.0.0.1:9")
     with pytest.raises(UserError, match=r"RAY_ADDRESS=127\.0\.0\.1:9: nobody answers there"), cluster(SHARE, {}):
         pass
+
+
+def test_cues_of_a_folder_are_those_made_in_a_row_though_a_worker_is_killed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = place / "v"
+    folder.mkdir()
+    for number, name in enumerate("abc"):
+        write_video(folder / f"{name}.mp4", walker(5 + number), 8.0)
+    (folder / "broken.mp4").write_text("no video")
+
+    def told(*words: str) -> tuple[str, str]:
+        output = place / f"o{len(words)}"
+        assert main([f"folder={folder}", f"output={output}", f"cache={output}/c", "size=48", *words], deadly_watch) == 1
+        return (output / "manifest.json").read_text(), capsys.readouterr().out.partition("a: ")[2]
+
+    on_cluster = told("engine=ray", "gpus_per_video=0")
+    assert (folder / "killed").exists()
+    assert on_cluster == told()
