@@ -6,7 +6,7 @@ it is made from. Machines share the files: every path means the same on each of 
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,8 @@ INSTALL = "python -m pip install 'ray>=2,<3'"
 RETRIES = 3
 """How often work is begun again whose worker was killed."""
 MOST_CPUS, MOST_GPUS = 1024, 64
+LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""The one way to have all of Ray's servers listen on the loopback interface alone, on Linux too; read on import."""
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a local instance: next to nothing is sent, since files hold it all."""
 LOOK_UP_S = 1.0
@@ -230,7 +232,7 @@ class Cluster:
 
     def carry_out(
         self, do: Callable[[T], R], jobs: Sequence[Job[T]], look_up: Callable[[], None] = _go_on
-    ) -> Iterator[tuple[Job[T], Done[R] | Failed]]:
+    ) -> Generator[tuple[Job[T], Done[R] | Failed]]:
         """Every job with what became of it, as they end; a UserError is a failure. `do` is a module's function.
 
         Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits until it has ended.
@@ -255,7 +257,7 @@ class Cluster:
 
     def spread(
         self, make: Callable[[], Callable[[T], R]], items: Sequence[tuple[str, T]]
-    ) -> Iterator[tuple[Job[T], Done[R] | Failed]]:
+    ) -> Generator[tuple[Job[T], Done[R] | Failed]]:
         """Every named item with what became of it, as they end, each given to a worker that is free; every worker makes
         once what it works with.
 
@@ -332,8 +334,7 @@ def _imported() -> ModuleType:
 
 
 def _local() -> ModuleType:
-    # The one way to have all of Ray's servers listen on the loopback interface, whatever the system; read on import.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault(*LOOPBACK)
     ray = _imported()
     try:
         ray.init("local", object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **_QUIET)

@@ -51,3 +51,14 @@ def weights_root() -> Path:
 def pretraining_root() -> Path:
     """The absolute directory of what making the embedded base leaves."""
     return PROJECT / ".cache" / "pretrain"
+
+
+def as_variables() -> dict[str, str]:
+    """The variables by which a process elsewhere finds the same places."""
+    return {
+        RUNS_VARIABLE: str(mlruns_root()),
+        ASSETS_VARIABLE: str(assets_root()),
+        FEATURES_VARIABLE: str(features_root()),
+        CUES_VARIABLE: str(cues_root()),
+        WEIGHTS_VARIABLE: str(weights_root()),
+    }

@@ -178,6 +178,7 @@ def render_usage() -> str:
                     "python -m experiments.run preset=smoke": "the whole pipeline in seconds",
                     "python -m experiments.run ablation=no_face_cue": "one ablation on a laptop",
                     "python -m experiments.run same2x.weight=0.25 seed=1": "your own variant",
+                    "python -m experiments.run engine=ray gpus_per_run=1": "on the Ray cluster of $RAY_ADDRESS",
                 }
             ),
             "",

@@ -120,15 +120,8 @@ def _told(
 
 def _environment() -> dict[str, str]:
     """What workers must know of where things lie."""
-    found = {
-        places.RUNS_VARIABLE: str(places.mlruns_root()),
-        places.ASSETS_VARIABLE: str(places.assets_root()),
-        places.FEATURES_VARIABLE: str(places.features_root()),
-        places.CUES_VARIABLE: str(places.cues_root()),
-        places.WEIGHTS_VARIABLE: str(places.weights_root()),
-    }
     tracking = os.environ.get(TRACKING_VARIABLE)
-    return found | ({TRACKING_VARIABLE: tracking} if tracking else {})
+    return places.as_variables() | ({TRACKING_VARIABLE: tracking} if tracking else {})
 
 
 @contextmanager
@@ -176,8 +169,8 @@ def _interruptions() -> Iterator[Callable[[], None]]:
 def make(signed: tuple[Path, Piece]) -> None:
     """Nothing; the piece is made.
 
-    Raises: UserError for what cannot be met, and on a machine that has other runs; SystemExit after a signal to stop,
-    which makes Ray begin it again elsewhere, unless it is the driver that stopped it."""
+    Raises: UserError for what cannot be met, on a machine that has other runs, and when the driver interrupts it;
+    SystemExit after a signal that was sent to this worker alone, which makes Ray begin it again elsewhere."""
     from experiments.stage import InterruptedTrainingError
 
     sign, piece = signed
@@ -186,6 +179,8 @@ def make(signed: tuple[Path, Piece]) -> None:
     try:
         carry_out(piece)
     except InterruptedTrainingError as stop:
+        if stop.signal_number == signal.SIGINT:
+            raise UserError(str(stop)) from stop
         raise SystemExit(stop.exit_status) from stop
 
 

@@ -3,23 +3,26 @@
 The cues themselves lie in the cache, by content; the output folder holds `manifest.json`, which says where, what the
 gate rejected and why, and which videos could not be used; and previews if they are asked for."""
 
+import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from directanimator.atomic import write_json
+from directanimator.cluster import Failed, Share, cluster, engine_keys, read_engine
 from directanimator.command import DEBUG, run_command
 from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
-from directanimator.extraction.extract import Extracted, Reference, extract, watched_reference
+from directanimator.extraction.extract import Extracted, extract, watched_reference
 from directanimator.extraction.preview import sheet_row, write_preview, write_sheet
 from directanimator.extraction.sightings import Watch
 from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
-from directanimator.places import cues_root
+from directanimator.places import as_variables, cues_root
 from directanimator.progress import progress
 from directanimator.words import check_options, read_words, real
 
@@ -39,11 +42,14 @@ python -m directanimator.cues driving=FILE output=DIR [key=value ...]
   mask_weights=DIR, face_weights=DIR   weights of perception.masks and perception.faces; else .cache/weights/BACKEND
   size=512 fps=8 crop=center|person perception.masks=... perception.faces=... perception.person=0.1,0.2,0.4,0.9
   trust.min_score=... cues.pose.cutoff=... cues.gate.min_area_ratio=...   and every other field of the spec
+  engine=ray       on the Ray cluster of $RAY_ADDRESS, else on one of this machine alone; machines must share the files
+  cpus_per_video=1 gpus_per_video=N   what each video takes there; default: one GPU where there are any
   --verify         remove damaged entries of the cache, and end
   --debug          show the traceback of an error"""
 PLACES = ("folder", "driving", "output", "reference", "cache", "mask_weights", "face_weights")
 WORDS = (*PLACES, "preview", "sheet", "cache_gb")
 OPTIONS = (DEBUG, "--help", "--verify")
+UNIT = "video"
 SOME_FAILED = 1
 
 
@@ -61,15 +67,18 @@ class Request:
     mask_weights: Path | None
     face_weights: Path | None
     spec: ExtractionSpec
+    share: Share | None
+    """What of a machine of a cluster each video takes; None: they are worked on here, in a row."""
 
 
 def parse(tokens: Sequence[str]) -> Request:
     """The request of the `key=value` words.
 
     Raises: UserError for an unknown, repeated or missing key, or an illegal value."""
-    legal = [*WORDS, *_paths(ExtractionSpec, "")]
-    shown = [*WORDS, "size", "fps", "crop", "perception.*", "trust.*", "cues.*"]
-    words = read_words(tokens, legal, shown)
+    share, rest = read_engine(tokens, UNIT)
+    legal = [*WORDS, *engine_keys(UNIT), *_paths(ExtractionSpec, "")]
+    shown = [*WORDS, *engine_keys(UNIT), "size", "fps", "crop", "perception.*", "trust.*", "cues.*"]
+    words = read_words(rest, legal, shown)
     paths = {name: Path(words[name]) for name in PLACES if name in words}
     return Request(
         folder=paths.get("folder"),
@@ -84,6 +93,7 @@ def parse(tokens: Sequence[str]) -> Request:
         mask_weights=paths.get("mask_weights"),
         face_weights=paths.get("face_weights"),
         spec=_spec({key: text for key, text in words.items() if key not in WORDS}),
+        share=share,
     )
 
 
@@ -175,25 +185,79 @@ class Tally:
     failed: dict[str, str]
 
 
-def run(request: Request, sources: Sequence[Source], watch: Watch) -> Tally:
-    """What became of each video; a failed one is no reason to end."""
-    tally = Tally({}, {})
-    reference: Reference | None = None
-    if request.reference is not None:
-        reference = watched_reference(request.reference, request.spec, watch.make(request.reference))
-    for source in progress(sources, "extracting", total=len(sources)):
+MakeWatch = Callable[[Request], Watch]
+
+
+def extractor(request: Request, make_watch: MakeWatch) -> Callable[[Source], Extracted]:
+    """The function from a video to what there is of it, in the store afterwards.
+
+    Raises: UserError if the reference cannot be used."""
+    watch = make_watch(request)
+    path, spec, store = request.reference, request.spec, request.store
+    reference = None if path is None else watched_reference(path, spec, watch.make(path))
+    return lambda source: extract(source.path, spec, store, watch, reference)
+
+
+def show(request: Request, source: Source, done: Extracted) -> None:
+    """Nothing; writes the video's preview, if that is asked for."""
+    if request.preview and request.output:
+        request.output.mkdir(parents=True, exist_ok=True)
+        target = request.output / f"{source.name}_cues.mp4"
+        write_preview(source.path, done, request.store, request.spec.fps, target)
+
+
+def run(request: Request, sources: Sequence[Source], make_watch: MakeWatch) -> Tally:
+    """What became of each video, in order; a failed one is no reason to end."""
+    outcomes: dict[str, Extracted | Failed] = {}
+    if request.share is None:
+        ended = _in_a_row(request, sources, make_watch)
+    else:
+        ended = _side_by_side(request, request.share, sources, make_watch)
+    with closing(ended):
+        for name, outcome in progress(ended, "extracting", total=len(sources)):
+            outcomes[name] = outcome
+            request.store.evict()
+    return Tally(
+        {source.name: done for source in sources if isinstance(done := outcomes[source.name], Extracted)},
+        {source.name: lost.reason for source in sources if isinstance(lost := outcomes[source.name], Failed)},
+    )
+
+
+def _in_a_row(
+    request: Request, sources: Sequence[Source], make_watch: MakeWatch
+) -> Iterator[tuple[str, Extracted | Failed]]:
+    extracted = extractor(request, make_watch)
+    for source in sources:
         try:
-            done = extract(source.path, request.spec, request.store, watch, reference)
-            tally.extracted[source.name] = done
+            done = extracted(source)
         except UserError as error:
-            tally.failed[source.name] = str(error)
+            yield source.name, Failed(str(error))
             continue
-        if request.preview and request.output:
-            request.output.mkdir(parents=True, exist_ok=True)
-            target = request.output / f"{source.name}_cues.mp4"
-            write_preview(source.path, done, request.store, request.spec.fps, target)
-        request.store.evict()
-    return tally
+        show(request, source, done)
+        yield source.name, done
+
+
+def _side_by_side(
+    request: Request, share: Share, sources: Sequence[Source], make_watch: MakeWatch
+) -> Iterator[tuple[str, Extracted | Failed]]:
+    """Workers load their nets once. The store is thinned out by the caller alone."""
+    with cluster(share, as_variables()) as machines:
+        print(f"Ray cluster of {machines}", flush=True)
+        make = functools.partial(_extractor_that_shows, request, make_watch)
+        with closing(machines.spread(make, [(source.name, source) for source in sources])) as ended:
+            for job, outcome in ended:
+                yield job.name, outcome if isinstance(outcome, Failed) else outcome.value
+
+
+def _extractor_that_shows(request: Request, make_watch: MakeWatch) -> Callable[[Source], Extracted]:
+    extracted = extractor(request, make_watch)
+
+    def extracted_and_shown(source: Source) -> Extracted:
+        done = extracted(source)
+        show(request, source, done)
+        return done
+
+    return extracted_and_shown
 
 
 def manifest(request: Request, tally: Tally) -> dict[str, object]:
@@ -215,11 +279,10 @@ def _report(tally: Tally) -> list[str]:
     return lines + [f"failed: {why}" for why in tally.failed.values()]
 
 
-def _command(request: Request, make_watch: Callable[[Request], Watch]) -> int:
+def _command(request: Request, make_watch: MakeWatch) -> int:
     sources = sources_of(request)
     assert request.output is not None
-    watch = make_watch(request)
-    tally = run(request, sources, watch)
+    tally = run(request, sources, make_watch)
     if not tally.extracted:
         raise UserError(" | ".join([f"none of {len(sources)} videos could be used", *tally.failed.values()]))
     if request.sheet:
@@ -245,7 +308,7 @@ def default_watch(request: Request) -> Watch:
     return watch_of(request.spec.perception, request.mask_weights, request.face_weights)
 
 
-def main(arguments: Sequence[str] | None = None, make_watch: Callable[[Request], Watch] = default_watch) -> int:
+def main(arguments: Sequence[str] | None = None, make_watch: MakeWatch = default_watch) -> int:
     """The exit status: 0; 1 if some videos could not be used; 2 after bad input; 130 after an interruption."""
 
     def command(tokens: list[str]) -> int:

@@ -137,6 +137,8 @@ def extract(
         maker.make()
     entries = {step: store.entry(step, keys[step]) for step in STEPS}
     whole = {step: entry for step, entry in entries.items() if entry is not None}
+    if len(whole) < len(STEPS):
+        raise UserError(f"{store.root}: cues of {path} were removed while they were made; give the cache more room")
     for entry in whole.values():
         store.touch(entry)
     seen, verdicts = Sightings.model_validate(whole["sightings"].notes), Verdicts.model_validate(whole["gate"].notes)

@@ -330,11 +330,13 @@ def render_usage() -> str:
         "python -m experiments.table table=cues --dry-run": "what exists, what is shared, what must be trained",
         "python -m experiments.table table=cues seeds=3": "run what is missing, then say what follows",
         "python -m experiments.table table=cues preset=smoke": "the whole way in a minute; numbers mean nothing",
+        "python -m experiments.table table=cues engine=ray": "its runs side by side on the Ray cluster of $RAY_ADDRESS",
     }
     width = max(map(len, rows))
     return "\n".join(
         [
             "usage: python -m experiments.table table=NAME [variants=A,B] [seeds=N] [preset=NAME] [PATH=VALUE ...]",
+            "       [engine=ray [cpus_per_run=1] [gpus_per_run=N]]",
             "",
             "try",
             *(f"  {left:<{width}}  {right}" for left, right in rows.items()),

@@ -1,18 +1,22 @@
 """What runs share is made once and first, and nothing waits without need: said of the jobs, without any cluster."""
 
+import signal
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cluster import Job
+from directanimator.cluster import Job, Share
 from directanimator.errors import UserError
 from experiments import placement
 from experiments.edit import edit, leaves
 from experiments.execution import Execution
 from experiments.placement import Order, Piece, carry_out, jobs_of
 from experiments.presets import SMOKE
+from experiments.run import main
 from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint
 from experiments.stage import InterruptedTrainingError
 
@@ -111,16 +115,53 @@ def test_a_piece_calls_what_a_row_of_runs_would(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_a_worker_that_was_asked_to_stop_ends_so_that_its_run_is_begun_again(tmp_path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGTERM, SystemExit), (signal.SIGUSR1, SystemExit), (signal.SIGINT, UserError)]
+)
+def test_a_run_is_begun_again_if_its_worker_was_stopped_but_not_if_the_driver_stopped_it(
+    number: int, end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def stopped(_piece: Piece) -> None:
-        raise InterruptedTrainingError(15)
+        raise InterruptedTrainingError(number)
 
     monkeypatch.setattr(placement, "carry_out", stopped)
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(end):
         placement.make((tmp_path, Piece("run", order_of("full", SMOKE.spec))))
-    assert end.value.code == 75
 
 
-def test_a_machine_that_sees_other_runs_says_so(tmp_path):
+def test_a_machine_that_sees_other_runs_says_so(tmp_path: Path):
     with pytest.raises(UserError, match=f"does not see {tmp_path}: all machines must share the runs"):
         placement.make((tmp_path / "sign", Piece("run", order_of("full", SMOKE.spec))))
+
+
+# ---------------------------------------------------------------- one run
+
+
+def test_a_run_on_a_cluster_is_ordered_with_its_execution_and_leaves_its_fingerprint_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    ordered: list[tuple[Order, Share]] = []
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    monkeypatch.setattr(placement, "make_runs", lambda orders, share, say: ordered.append((*orders, share)))
+    words = ["preset=smoke", "seed=3", "--fresh"]
+    with pytest.raises(UserError, match="holds no run"):
+        main([*words, "engine=ray", "gpus_per_run=1", "micro_batch=1"])
+    spec, tags = edit(SMOKE.spec, {"seed": 3}), {"preset": "smoke", "ablation": "full"}
+    assert ordered == [(Order("full, seed 3", spec, tags, Execution(micro_batch=1), fresh=True), Share("run", 1, 1.0))]
+    told = capsys.readouterr().out
+    main([*words, "--dry-run"])
+    assert capsys.readouterr().out == told
+
+
+def test_a_launcher_is_refused_before_anything_is_removed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("experiments.experiment.start_fresh", None)
+    with pytest.raises(UserError, match="engine=ray starts processes itself; leave the launcher out"):
+        main(["preset=smoke", "engine=ray", "--fresh"])
+
+
+def test_without_ray_nothing_is_removed_and_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr("experiments.experiment.start_fresh", None)
+    with pytest.raises(UserError, match=r"Ray is not installed; python -m pip install 'ray>=2,<3'"):
+        main(["preset=smoke", "engine=ray", "--fresh"])

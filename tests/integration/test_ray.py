@@ -1,40 +1,40 @@
-"""Work on a real Ray cluster, for which this machine is enough: what a killed worker leaves, and a signal.
-
-Trainings are played too: a stage is a file that grows by a byte a step, and goes on where it was left."""
+"""Work on a real Ray cluster, for which this machine is enough: what a killed worker leaves, and a signal."""
 
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from directanimator.cluster import ADDRESS_VARIABLE, Failed, Job, Share, cluster
+from directanimator.cluster import ADDRESS_VARIABLE, LOOPBACK, Failed, Job, Share, cluster
 from directanimator.errors import UserError
-from directanimator.places import mlruns_root, runs_root
+from directanimator.extraction.command import main
+from directanimator.places import runs_root
+from directanimator.video import write_video
 from experiments import placement
-from experiments.placement import Order, Piece, make_runs
-from experiments.stage import InterruptedTrainingError, stop_requests
-from experiments.tables.plan import PlannedRun, stage_name
+from experiments.placement import Order, make_runs
+from experiments.stage import InterruptedTrainingError
+from experiments.tables.plan import PlannedRun
+from tests.directanimator.extraction.bright import deadly_watch, walker
+from tests.experiments.played_runs import STEPS, play, refuse, wait_for
 from tests.experiments.tables.table_runs import plan_of
 
 pytestmark = pytest.mark.slow
-DEADLINE_S = 120
-STEPS = 6
+MEMORY = 80 * 2**20
 SHARE = Share("run", cpus=1, gpus=0.0)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Where a cluster answers that has two CPUs, whatever this machine has."""
+    os.environ.setdefault(*LOOPBACK)
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    machines = Cluster(initialize_head=True, head_node_args=head)
+    idle = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": MEMORY, **idle})
     yield machines.address
     machines.shutdown()
 
@@ -46,63 +46,12 @@ def place(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-# ---------------------------------------------------------------- played trainings
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def play_stage(name: str) -> None:
-    """A training that logs each step, and before its third meets another one that runs meanwhile. The first of all
-    students is killed once after it. A `hold` in the directory of runs keeps stages from ending."""
-    log = runs_root() / name
-    log.parent.mkdir(exist_ok=True)
-    with stop_requests() as request:
-        for step in range(log.stat().st_size if log.exists() else 0, STEPS):
-            with log.open("a") as file:
-                file.write(".")
-            if step == 2 and name.startswith("cross_id"):
-                wait_for(lambda: sum(one.stat().st_size > 2 for one in runs_root().glob("cross_id-*")) > 1)
-                _killed_once()
-            while (mlruns_root() / "hold").exists() and not request.signal_number:
-                time.sleep(0.01)
-            if request.signal_number:
-                raise InterruptedTrainingError(request.signal_number)
-
-
-def _killed_once() -> None:
-    try:
-        (mlruns_root() / "killed").touch(exist_ok=False)
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def play(signed: tuple[Path, Piece]) -> None:
-    """In place of `placement.make`, in a worker."""
-    sign, piece = signed
-    assert sign.exists()
-    with (mlruns_root() / f"calls-{piece.part}").open("a") as calls:
-        calls.write(f"{os.environ['OMP_NUM_THREADS']}\n")
-    try:
-        if piece.part != "clips":
-            play_stage(stage_name(piece.order.spec, "same_id"))
-        if piece.part == "run":
-            play_stage(stage_name(piece.order.spec, "cross_id"))
-    except InterruptedTrainingError as stop:
-        raise SystemExit(stop.exit_status) from stop
-
-
 def orders_of(runs: tuple[PlannedRun, ...]) -> list[Order]:
     return [Order(f"{run.variant}, seed {run.seed}", run.spec, {"preset": "smoke"}) for run in runs]
 
 
 def calls(place: Path, part: str) -> int:
-    return len((place / f"calls-{part}").read_text().splitlines())
+    return len((place / f"calls-{part}").read_text())
 
 
 def test_runs_go_side_by_side_and_a_killed_worker_loses_nothing(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -142,14 +91,6 @@ def test_a_signal_stops_all_runs_with_a_checkpoint_and_the_same_call_goes_on(pla
     assert [path.read_text() for path in runs_root().iterdir()] == ["." * STEPS] * 4
 
 
-def refuse(work: str) -> str:
-    if work == "bad":
-        raise UserError("it cannot be met")
-    if work == "deadly":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return work
-
-
 def test_what_fails_is_told_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("directanimator.cluster.RETRIES", 1)
     jobs = [Job("bad", "bad"), Job("after bad", "good", ("bad",)), Job("deadly", "deadly"), Job("good", "good")]
@@ -170,3 +111,22 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(ADDRESS_VARIABLE, "127.0.0.1:9")
     with pytest.raises(UserError, match=r"RAY_ADDRESS=127\.0\.0\.1:9: nobody answers there"), cluster(SHARE, {}):
         pass
+
+
+def test_cues_of_a_folder_are_those_made_in_a_row_though_a_worker_is_killed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = place / "v"
+    folder.mkdir()
+    for number, name in enumerate("abc"):
+        write_video(folder / f"{name}.mp4", walker(5 + number), 8.0)
+    (folder / "broken.mp4").write_text("no video")
+
+    def told(*words: str) -> tuple[str, str]:
+        output = place / f"o{len(words)}"
+        assert main([f"folder={folder}", f"output={output}", f"cache={output}/c", "size=48", *words], deadly_watch) == 1
+        return (output / "manifest.json").read_text(), capsys.readouterr().out.partition("a: ")[2]
+
+    on_cluster = told("engine=ray", "gpus_per_video=0")
+    assert (folder / "killed").exists()
+    assert on_cluster == told()

@@ -1,7 +1,6 @@
 """Cues of videos through the store: what is stored is what is made in memory, nothing stale is taken, nothing twice."""
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,48 +17,16 @@ from directanimator.errors import UserError
 from directanimator.extraction.command import main, parse
 from directanimator.extraction.extract import CODE, STEPS, extract, keys_of
 from directanimator.extraction.recorded import SIGHTINGS
-from directanimator.extraction.sightings import Watch, sightings_of
+from directanimator.extraction.sightings import sightings_of
 from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
-from directanimator.perception.person import Seen, Sighting, tracked
+from directanimator.perception.person import Sighting, tracked
 from directanimator.perception.region import Patch, View
 from directanimator.video import read_video, write_video
+from tests.directanimator.extraction.bright import BrightPerson, walker, watch_of
 
 SIZE = 48
 SPEC = ExtractionSpec(size=SIZE)
-
-
-class BrightPerson:
-    """Takes what is bright for the person, and its upper third for the face; counts the frames that it looks at."""
-
-    def __init__(self) -> None:
-        self.looked_at = 0
-
-    def watch(self, frames: Iterable[np.ndarray]) -> Iterator[Seen]:
-        for frame in frames:
-            self.looked_at += 1
-            mask = np.where(frame.mean(axis=-1) > 128, 255, 0).astype(np.uint8)
-            rows, columns = np.nonzero(mask)
-            if not len(rows):
-                yield Seen(frame, Sighting(None))
-                continue
-            third = rows.min() + (rows.max() + 1 - rows.min()) / 3
-            box = np.array([columns.min(), rows.min(), columns.max() + 1, third], np.float32)
-            yield Seen(frame, Sighting(Patch.of_frame(mask, *mask.shape), box, 0.9))
-
-
-def walker(num_frames: int, height: int = 64, width: int = 96, bright: int = 220) -> np.ndarray:
-    """A block with a pattern that walks to the right through a dim room."""
-    frames = np.full((num_frames, height, width, 3), 40, np.uint8)
-    for k, frame in enumerate(frames):
-        left = width // 3 + 10 * k // max(num_frames, 1)
-        frame[height // 8 : -height // 8, left : left + width // 6] = bright
-        frame[height // 2 : height // 2 + 6, left : left + width // 6] -= 40
-    return frames
-
-
-def watch_of(person: BrightPerson) -> Watch:
-    return Watch(lambda _: person, lambda _: {"nets": "bright"})
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import experiments.table as table
 import experiments.tables.page as page
 from ablations.registry import ABLATIONS
+from directanimator.cluster import Share
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.record import RunDirectory, locked, training_seconds
@@ -30,7 +31,7 @@ from experiments.tables.report import (
     verdict_grid,
 )
 from experiments.tables.result import TableResult, read_table
-from tests.experiments.tables.table_runs import MEASURED, evaluation_of, finish, metric_protocol, noise, plan_of
+from tests.experiments.tables.table_runs import MEASURED, WORDS, evaluation_of, finish, metric_protocol, noise, plan_of
 
 ANY_PLACE = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -309,6 +310,27 @@ def test_a_run_that_fails_is_named_and_the_table_says_failed(monkeypatch: pytest
     with pytest.raises(UserError, match="no_same2x, seed 0: no space left"):
         table.run_table(plan)
     assert RunDirectory.open(mlruns_root() / "tables" / plan.name).status == "failed"
+
+
+def test_on_a_cluster_what_is_missing_is_ordered_at_once_and_told(monkeypatch: pytest.MonkeyPatch, capsys):
+    plan = plan_of("seeds=2")
+    finish(plan.runs[:3])
+    ordered: list[tuple[str, object, Share]] = []
+
+    def make_runs(orders, share, say, left) -> None:
+        ordered.extend((order.name, order.spec, order.tags["ablation"], order.tags["table"], share) for order in orders)
+        say(f"something was made; {left()}")
+        finish(plan.runs)
+
+    monkeypatch.setattr("experiments.placement.make_runs", make_runs)
+    words = ["engine=ray", "cpus_per_run=2", "gpus_per_run=0.5"]
+    assert table.main([*WORDS, "seeds=2", *words]) == 0
+    share = Share("run", 2, 0.5)
+    missing = [(f"{run.variant}, seed {run.seed}", run.spec, run.variant, "same2x", share) for run in plan.runs[3:]]
+    assert ordered == missing
+    assert "something was made; 24 steps to train\n" in capsys.readouterr().out
+    monkeypatch.setattr("experiments.placement.make_runs", None)
+    assert table.main([*WORDS, "seeds=2", *words]) == 0  # nobody is asked for a cluster once all is there
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch):
