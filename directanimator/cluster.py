@@ -232,7 +232,7 @@ class Cluster:
 
     def carry_out(
         self, do: Callable[[T], R], jobs: Sequence[Job[T]], look_up: Callable[[], None] = _go_on
-    ) -> Generator[tuple[Job[T], Done[R] | Failed]]:
+    ) -> Generator[tuple[Job[T], Done[R] | Failed], None, None]:
         """Every job with what became of it, as they end; a UserError is a failure. `do` is a module's function.
 
         Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits until it has ended.
@@ -257,7 +257,7 @@ class Cluster:
 
     def spread(
         self, make: Callable[[], Callable[[T], R]], items: Sequence[tuple[str, T]]
-    ) -> Generator[tuple[Job[T], Done[R] | Failed]]:
+    ) -> Generator[tuple[Job[T], Done[R] | Failed], None, None]:
         """Every named item with what became of it, as they end, each given to a worker that is free; every worker makes
         once what it works with.
 
