@@ -235,6 +235,7 @@ def test_low_rank_updates_start_as_nothing_and_are_trained_beside_the_cues(
     assert {name for name in dict(model.named_parameters()) if is_cue(name)} <= trained.keys()
     updates = [value for name, value in trained.items() if not is_cue(name)]
     assert sum(value.numel() for value in updates) == low_rank_parameters(spec, rank)
+    assert sum("lora_A" in name for name in trained) == 10 * spec.num_layers  # self- and cross-attention, feed-forward
     merge_low_rank(model)
     assert model.state_dict().keys() == model_of(spec, seed).state_dict().keys()
 
@@ -279,16 +280,13 @@ def test_the_published_size_is_counted() -> None:
     ("changes", "said"),
     [
         ({"backbone": "wan", "base": "embedded"}, "base=embedded needs backbone=cogvideox"),
-        (
-            {"backbone": "wan", "patch_size_t": 2},
-            "patch_size_t=2 needs backbone=cogvideox; with backbone=wan it is none",
-        ),
+        ({"backbone": "wan", "patch_size_t": 2}, "patch_size_t=2 needs backbone=cogvideox; wan has none"),
         ({"backbone": "wan", "ofs_embed_dim": 8}, "ofs_embed_dim=8 needs backbone=cogvideox"),
         ({"backbone": "wan", "positions": "learned"}, "positions=learned needs backbone=cogvideox"),
-        (
-            {"backbone": "wan", "fusion": "concat"},
-            "fusion=concat needs backbone=cogvideox; with backbone=wan it is adaln",
-        ),
+        ({"backbone": "wan", "codec": "cogvideox"}, "codec=cogvideox needs backbone=cogvideox"),
+        ({"backbone": "wan", "text_encoder": "t5"}, "text_encoder=t5 needs backbone=cogvideox"),
+        ({"codec": "wan"}, "codec=wan needs backbone=wan"),
+        ({"text_encoder": "umt5"}, "text_encoder=umt5 needs backbone=wan"),
         ({"feed_forward_dim": 40}, "feed_forward_dim=40 needs backbone=wan"),
     ],
 )
