@@ -131,10 +131,13 @@ def test_with_a_mute_attention_a_cue_reaches_its_own_latent_frame_alone(seed: in
         torch.nn.init.zeros_(block.attn1.to_out[0].weight)
     cues, other = random_cues(seed, frames=3), random_cues(seed, frames=3)
     other.pose[:, frame, :, 2:, :2] += 5
-    changed = model(*told, cues).velocity != model(*told, other).velocity
+    said, said_of_other = (model(*told, each, features_after=1) for each in (cues, other))
+    changed = said.velocity != said_of_other.velocity
     assert changed[:, frame, :, 2:, :2].all()
     changed[:, frame, :, 2:, :2] = False
     assert not changed.any()
+    tokens = (said.features != said_of_other.features).any(dim=2).unflatten(1, (3, 2, 3))
+    assert tokens.nonzero()[:, 1:].unique(dim=0).tolist() == [[frame, 1, 0]]
 
 
 @given(specs, seeds)
