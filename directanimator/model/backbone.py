@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
-from diffusers.loaders import PeftAdapterMixin
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ Start = tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"], Any, Any, Streams 
 streams."""
 
 
-class CueBackbone(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]  # they declare config_name twice
+class CueBackbone(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]  # both declare config_name
     """A video transformer whose blocks are given two streams of driving cues; with zero init its base bit for bit.
 
     A kind of it names its base's class after this one, and says what is below its own."""

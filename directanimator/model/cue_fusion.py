@@ -115,7 +115,7 @@ class CueFusionBlock(CueBlock):
         return hidden + gate * fed[:, split:], text + text_gate * fed[:, :split], streams
 
 
-class CueFusionTransformer(CueBackbone, CogVideoXTransformer3DModel):
+class CueFusionTransformer(CueBackbone, CogVideoXTransformer3DModel):  # type: ignore[misc]  # as in CueBackbone
     """CogVideoX's image-to-video transformer with CueFusion blocks; with zero init equal to it bit for bit."""
 
     _no_split_modules = [  # noqa: RUF012  # diffusers' own declaration

@@ -70,7 +70,7 @@ class WanCueBlock(WanTransformerBlock):
         self, hidden: Float[Tensor, "b n d"], text: Float[Tensor, "b m d"], times: WanTimes, rotary: Turns
     ) -> Float[Tensor, "b n d"]:
         """Tokens after Wan's own block."""
-        out: Tensor = super().forward(hidden, text, times.blocks, rotary)
+        out: Tensor = super().forward(hidden, text, times.blocks, rotary)  # type: ignore[arg-type]  # declared otherwise
         return out
 
     def fused(
@@ -185,7 +185,7 @@ class WanAttentionBlock(WanCueBlock):
         return self.plain(hidden, text, times, rotary), streams
 
 
-class WanCueFusionTransformer(CueBackbone, WanTransformer3DModel):
+class WanCueFusionTransformer(CueBackbone, WanTransformer3DModel):  # type: ignore[misc]  # as in CueBackbone
     """Wan's transformer with CueFusion blocks; with zero init equal to it bit for bit.
 
     Source: Wan2.2-TI2V-5B's image-to-video pipeline, where the image is the first latent frame, clean and at time 0.

@@ -110,15 +110,17 @@ def make_sampler(spec: SamplingSpec) -> AnyScheduler:
     """The spec's scheduler, ready for its number of steps, the first of which is told noise alone."""
     match spec.scheduler:
         case "ddim" | "dpm":
-            scheduler: AnyScheduler = make_scheduler(spec)
-            scheduler.set_timesteps(spec.num_steps)
+            diffusion = make_scheduler(spec)
+            diffusion.set_timesteps(spec.num_steps)
+            return diffusion
         case "euler":
-            scheduler = FlowMatchEulerDiscreteScheduler(shift=spec.snr_shift_scale)
+            euler = FlowMatchEulerDiscreteScheduler(shift=spec.snr_shift_scale)
             # Evenly from 1, as Wan's own code does; left to itself, diffusers shifts the last sigma twice.
-            scheduler.set_timesteps(sigmas=np.linspace(1, 0, spec.num_steps + 1)[:-1].tolist())
+            euler.set_timesteps(sigmas=np.linspace(1, 0, spec.num_steps + 1)[:-1].tolist())
+            return euler
         case "unipc":
-            scheduler = UniPCMultistepScheduler(
+            unipc = UniPCMultistepScheduler(
                 prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=spec.snr_shift_scale
             )
-            scheduler.set_timesteps(spec.num_steps)
-    return scheduler
+            unipc.set_timesteps(spec.num_steps)
+            return unipc

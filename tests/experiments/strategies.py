@@ -9,7 +9,7 @@ from directanimator.data.spec import Subset
 from directanimator.extraction.spec import FaceBackend, MaskBackend
 from directanimator.metrics.spec import NetworkName
 from experiments.edit import Leaf, edit, leaves
-from experiments.spec import CODEC_CHANNELS, ExperimentSpec
+from experiments.spec import CODEC_CELLS, CODEC_CHANNELS, ExperimentSpec
 
 BASE = ExperimentSpec()
 
@@ -178,6 +178,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     if values["model.fusion"] != "adaln":
         values |= {"model.cue_entry": "residual", "model.cue_carry": "gated"}
     values["model.latent_channels"] = CODEC_CHANNELS[values["model.codec"]]
+    if values["data.size"] // CODEC_CELLS[values["model.codec"]] % 2:
+        values["model.patch_size"] = 1
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None

@@ -131,10 +131,13 @@ def test_with_a_mute_attention_a_cue_reaches_its_own_latent_frame_alone(seed: in
         torch.nn.init.zeros_(block.attn1.to_out[0].weight)
     cues, other = random_cues(seed, frames=3), random_cues(seed, frames=3)
     other.pose[:, frame, :, 2:, :2] += 5
-    changed = model(*told, cues).velocity != model(*told, other).velocity
+    said, said_of_other = (model(*told, each, features_after=1) for each in (cues, other))
+    changed = said.velocity != said_of_other.velocity
     assert changed[:, frame, :, 2:, :2].all()
     changed[:, frame, :, 2:, :2] = False
     assert not changed.any()
+    tokens = (said.features != said_of_other.features).any(dim=2).unflatten(1, (3, 2, 3))
+    assert tokens.nonzero()[:, 1:].unique(dim=0).tolist() == [[frame, 1, 0]]
 
 
 @given(specs, seeds)
@@ -235,6 +238,7 @@ def test_low_rank_updates_start_as_nothing_and_are_trained_beside_the_cues(
     assert {name for name in dict(model.named_parameters()) if is_cue(name)} <= trained.keys()
     updates = [value for name, value in trained.items() if not is_cue(name)]
     assert sum(value.numel() for value in updates) == low_rank_parameters(spec, rank)
+    assert sum("lora_A" in name for name in trained) == 10 * spec.num_layers  # self- and cross-attention, feed-forward
     merge_low_rank(model)
     assert model.state_dict().keys() == model_of(spec, seed).state_dict().keys()
 
@@ -279,16 +283,13 @@ def test_the_published_size_is_counted() -> None:
     ("changes", "said"),
     [
         ({"backbone": "wan", "base": "embedded"}, "base=embedded needs backbone=cogvideox"),
-        (
-            {"backbone": "wan", "patch_size_t": 2},
-            "patch_size_t=2 needs backbone=cogvideox; with backbone=wan it is none",
-        ),
+        ({"backbone": "wan", "patch_size_t": 2}, "patch_size_t=2 needs backbone=cogvideox; wan has none"),
         ({"backbone": "wan", "ofs_embed_dim": 8}, "ofs_embed_dim=8 needs backbone=cogvideox"),
         ({"backbone": "wan", "positions": "learned"}, "positions=learned needs backbone=cogvideox"),
-        (
-            {"backbone": "wan", "fusion": "concat"},
-            "fusion=concat needs backbone=cogvideox; with backbone=wan it is adaln",
-        ),
+        ({"backbone": "wan", "codec": "cogvideox"}, "codec=cogvideox needs backbone=cogvideox"),
+        ({"backbone": "wan", "text_encoder": "t5"}, "text_encoder=t5 needs backbone=cogvideox"),
+        ({"codec": "wan"}, "codec=wan needs backbone=wan"),
+        ({"text_encoder": "umt5"}, "text_encoder=umt5 needs backbone=wan"),
         ({"feed_forward_dim": 40}, "feed_forward_dim=40 needs backbone=wan"),
     ],
 )
