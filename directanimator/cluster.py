@@ -23,6 +23,8 @@ RETRIES = 3
 MOST_CPUS, MOST_GPUS = 1024, 64
 LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one way to have all of Ray's servers listen on the loopback interface alone, on Linux too; read on import."""
+ONE_ATTEMPT = ("RAY_NUM_REDIS_GET_RETRIES", "1")
+"""To reach a cluster: one lasts 40 seconds, and Ray would make twenty; read on import."""
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a local instance: next to nothing is sent, since files hold it all."""
 LOOK_UP_S = 1.0
@@ -265,8 +267,11 @@ class Cluster:
         hand = self._ray.remote(**self._resources, max_restarts=-1, max_task_retries=RETRIES)(_Hand)
         free = [hand.remote(self._desk, make) for _ in range(min(self.most, len(items)))]
         hands, busy = list(free), dict[Any, Any]()
+        waiting = len(items)
 
         def begin(job: Job[T]) -> Any:
+            nonlocal waiting
+            waiting -= 1
             worker = free.pop()
             handle = worker.work.remote(job.work)
             busy[handle] = worker
@@ -274,7 +279,11 @@ class Cluster:
 
         def next_done(handles: Collection[Any]) -> tuple[Any, Done[R] | Failed]:
             handle, outcome = self._next_done(handles)
-            free.append(busy.pop(handle))
+            worker = busy.pop(handle)
+            if waiting:
+                free.append(worker)
+            else:  # makes room for one that has an item, and could not begin since others use the cluster too
+                self._ray.kill(worker)
             return handle, outcome
 
         try:
@@ -347,11 +356,12 @@ _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 
 
 def _connected(address: str) -> ModuleType:
+    os.environ.setdefault(*ONE_ATTEMPT)
     ray = _imported()
     _check_that_it_answers(address)
     try:
         ray.init(address, **_QUIET)
-    except (ConnectionError, ValueError, RuntimeError) as problem:
+    except Exception as problem:  # of no narrower class, here too
         raise UserError(f"{ADDRESS_VARIABLE}={address}: {problem}") from problem
     return ray
 

@@ -88,7 +88,7 @@ def make_runs(orders: Sequence[Order], share: Share, say: Callable[[str], None],
     from experiments.experiment import start_fresh
 
     jobs = jobs_of(orders)
-    with cluster(share, _environment()) as machines, _shared_place() as sign, _interruptions() as look_up:
+    with cluster(share, _environment()) as machines, _shared_place() as sign, _interruptions(say) as look_up:
         say(f"Ray cluster of {machines}; runs: {len(orders)}, parts that they share: {len(jobs) - len(orders)}")
         for order in orders:
             if order.fresh:
@@ -137,7 +137,7 @@ def _shared_place() -> Iterator[Path]:
 
 
 @contextmanager
-def _interruptions() -> Iterator[Callable[[], None]]:
+def _interruptions(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """A block in which a signal to stop is noted, and the function that raises InterruptedTrainingError after one. A
     second one is obeyed at once."""
     from experiments.stage import STOPPING, InterruptedTrainingError
@@ -154,6 +154,7 @@ def _interruptions() -> Iterator[Callable[[], None]]:
 
     def look_up() -> None:
         if noted:
+            say("stopping, once the runs have written their checkpoints; a second signal ends them at once")
             raise InterruptedTrainingError(noted[0])
 
     old = {number: signal.signal(number, note) for number in STOPPING}

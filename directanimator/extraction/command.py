@@ -5,7 +5,7 @@ gate rejected and why, and which videos could not be used; and previews if they 
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -225,7 +225,7 @@ def run(request: Request, sources: Sequence[Source], make_watch: MakeWatch) -> T
 
 def _in_a_row(
     request: Request, sources: Sequence[Source], make_watch: MakeWatch
-) -> Iterator[tuple[str, Extracted | Failed]]:
+) -> Generator[tuple[str, Extracted | Failed], None, None]:
     extracted = extractor(request, make_watch)
     for source in sources:
         try:
@@ -239,7 +239,7 @@ def _in_a_row(
 
 def _side_by_side(
     request: Request, share: Share, sources: Sequence[Source], make_watch: MakeWatch
-) -> Iterator[tuple[str, Extracted | Failed]]:
+) -> Generator[tuple[str, Extracted | Failed], None, None]:
     """Workers load their nets once. The store is thinned out by the caller alone."""
     with cluster(share, as_variables()) as machines:
         print(f"Ray cluster of {machines}", flush=True)
