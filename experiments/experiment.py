@@ -28,7 +28,15 @@ from experiments.evaluation.measures import check_networks, networks_for
 from experiments.execution import PLAIN, Execution, check_execution, started_processes
 from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
-from experiments.spec import ExperimentSpec, Stage, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
+from experiments.spec import (
+    CLIPS_TAG,
+    ExperimentSpec,
+    Stage,
+    data_fingerprint,
+    stage_fingerprint,
+    stage_leaves,
+    training_leaves,
+)
 from experiments.stage import (
     StageJob,
     StoppedTrainingError,
@@ -81,7 +89,7 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "stage": stage,
         "seed": str(spec.seed),
         "fingerprint": print_of_stage,
-        "data_fingerprint": data_fingerprint(spec),
+        CLIPS_TAG: data_fingerprint(spec),
         **commit_tags(),
     }
     return RunDirectory.claim(
@@ -100,8 +108,9 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
     wanted = training_leaves(run.spec())
     for path in sorted(run.path.parent.glob("cross_id-*")):
         donor = RunDirectory(path)
-        same_pairs = donor.record().tags.get(PAIRS_TAG) == run.record().tags.get(PAIRS_TAG)
-        if donor != run and same_pairs and is_trained(donor) and training_leaves(donor.spec()) == wanted:
+        given, taken = donor.record().tags, run.record().tags
+        same_clips = all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, CLIPS_TAG))
+        if donor != run and same_clips and is_trained(donor) and training_leaves(donor.spec()) == wanted:
             adopt_model(donor, run, spec, "cross_id")
             return
 

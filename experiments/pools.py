@@ -18,7 +18,7 @@ from directanimator.data.items import AnimationItem
 from directanimator.data.pool import Rows, build_pool, open_pool
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video, pairs_digest
 from directanimator.data.spec import DataSpec, Subset
-from directanimator.data.synthetic import SYNTH_VERSION, Split
+from directanimator.data.synthetic import Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
 from directanimator.errors import UserError
@@ -114,7 +114,7 @@ def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
     """Where the pool of a split lies; another place whenever anything that shapes it changes.
 
     Raises: UserError if the folder's pairs cannot be believed."""
-    key = f"{split}-{data_fingerprint(spec)}-{codec_digest(spec.model)}-{SYNTH_VERSION}.{POOL_VERSION}"
+    key = f"{split}-{data_fingerprint(spec)}-{codec_digest(spec.model)}-{POOL_VERSION}"
     pairs = pairs_digest(Path(spec.data.folder)) if spec.data.folder else None
     return mlruns_root() / "cache" / (key if pairs is None else f"{key}-{pairs}")
 

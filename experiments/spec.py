@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from directanimator.cues.spec import CueSpec
-from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import BackboneName, ModelSpec
@@ -18,6 +18,8 @@ from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
 FINGERPRINT_DIGITS = 12
+CLIPS_TAG = "data_fingerprint"
+"""A run's tag that names its clips and their cues."""
 CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16, "wan": 48}
 """Latent channels that each codec writes; the default model is made for the embedded codec."""
 SCHEDULERS: dict[BackboneName, tuple[str, ...]] = {"cogvideox": V_SCHEDULERS, "wan": FLOW_SCHEDULERS}
@@ -137,7 +139,12 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
     """12 hex digits that name a stage's trained weights.
 
     The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
-    return _digest(stage_leaves(spec, stage))
+    return _digest({**stage_leaves(spec, stage), **_clips_version(spec)})
+
+
+def _clips_version(spec: ExperimentSpec) -> dict[str, Leaf]:
+    """Under which the spec names these clips: those of synthetic humans are others in every version of them."""
+    return {"synthetic": SYNTH_VERSION} if spec.data.source == "synthetic" else {}
 
 
 def stage_leaves(spec: ExperimentSpec, stage: Stage) -> dict[str, Leaf]:
@@ -158,7 +165,8 @@ def _read(path: str, unread: tuple[str, ...]) -> bool:
 
 def data_fingerprint(spec: ExperimentSpec) -> str:
     """12 hex digits that name the clips and their cues; switching a cue off does not change what is cached."""
-    return _digest({path: value for path, value in leaves(spec).items() if _read_by_data(path)})
+    read = {path: value for path, value in leaves(spec).items() if _read_by_data(path)}
+    return _digest({**read, **_clips_version(spec)})
 
 
 def _read_by_data(path: str) -> bool:

@@ -21,7 +21,7 @@ from directanimator.cues.preview import cue_strip, cues_in_color
 from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.cues.triplet import DrivingCues, dropped
 from directanimator.data.items import AnimationItem
-from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
 from directanimator.data.synthetic.subsets import SUBSET_CLIPS
 from directanimator.errors import UserError
 from directanimator.metrics.catalog import Role
@@ -212,7 +212,7 @@ def evaluate(
             write_report(media / f"{subset}_metrics", measurement, (), GALLERY_FROM_REPORT)
     write_gallery(media / GALLERY, worst, merged(ranked), count, title=f"Worst test clips, seed {spec.seed}")
     report = {
-        "protocol": _protocol(spec).model_dump(mode="json"),
+        "protocol": protocol_of(spec).model_dump(mode="json"),
         "sampling": spec.sampling.model_dump(mode="json"),
         "networks": list(networks),
         "seed": spec.seed,
@@ -272,13 +272,14 @@ def is_evaluated(run: RunDirectory, spec: ExperimentSpec, networks: Sequence[Net
     if not run.evaluation_file.exists():
         return False
     found = read_evaluation(run)
-    wanted = {"sampling": spec.sampling.model_dump(mode="json"), "protocol": _protocol(spec).model_dump(mode="json")}
+    wanted = {"sampling": spec.sampling.model_dump(mode="json"), "protocol": protocol_of(spec).model_dump(mode="json")}
     asked = found.get("networks", [])
     known = set(asked) if isinstance(asked, list) else set()
     return known.issuperset(networks) and all(found.get(key) == value for key, value in wanted.items())
 
 
-def _protocol(spec: ExperimentSpec) -> Protocol:
+def protocol_of(spec: ExperimentSpec) -> Protocol:
+    """How the scores of clips are measured: only what is measured alike may be compared."""
     data = spec.data
     return Protocol(
         metric="clip_scores",
@@ -287,7 +288,7 @@ def _protocol(spec: ExperimentSpec) -> Protocol:
         fps=data.fps,
         frames=data.num_frames,
         clips=data.num_test_clips,
-        source=data.source,
+        source=data.source if data.source == "folder" else f"{data.source} {SYNTH_VERSION}",
         split="test",
     )
 

@@ -105,7 +105,7 @@ def recorded(runs: Path, spec: ExperimentSpec = SPEC, motion: float = 0.5) -> Ru
         (run.model / "transformer").mkdir(parents=True)
         (run.model / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
         shared = {"sampling": spec.sampling.model_dump(mode="json")}
-        shared["protocol"] = evaluate._protocol(spec).model_dump(mode="json")
+        shared["protocol"] = evaluate.protocol_of(spec).model_dump(mode="json")
         write_json(run.evaluation_file, evaluation([motion, None]) | shared)
         run.finish()
         made.append(run)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
+from experiments import spec as spec_module
 from experiments.edit import edit, leaves
 from experiments.spec import (
     CODEC_CHANNELS,
@@ -88,8 +89,22 @@ def test_a_fingerprint_stays_the_same_over_time() -> None:
 
 @given(specs(), free_edits())
 def test_cross_id_weights_are_named_by_the_whole_spec(spec: ExperimentSpec, change: tuple[str, Any]) -> None:
-    edited = edit(spec, dict([change]))
-    assert stage_fingerprint(edited, "cross_id") == fingerprint(edited)
+    path, value = change
+    same = stage_fingerprint(edit(spec, {path: value}), "cross_id") == stage_fingerprint(spec, "cross_id")
+    assert same == (leaves(spec)[path] == value)
+
+
+@given(specs())
+def test_another_version_of_the_synthetic_humans_is_other_clips_and_other_weights(spec: ExperimentSpec) -> None:
+    def names() -> list[str]:
+        return [stage_fingerprint(spec, "same_id"), stage_fingerprint(spec, "cross_id"), data_fingerprint(spec)]
+
+    before = names()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spec_module, "SYNTH_VERSION", 999)
+        after = names()
+    changed = [one != other for one, other in zip(before, after, strict=True)]
+    assert changed == [spec.data.source == "synthetic"] * 3
 
 
 @given(specs(), free_edits())

@@ -4,10 +4,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from directanimator.data.spec import SYNTH_VERSION
 from directanimator.errors import UserError, did_you_mean
-
-SYNTH_VERSION = 2
-"""Part of every seed: bump it when the same index must mean another picture."""
 
 Split = Literal["train", "val", "test", "test_ood"]
 Domain = Literal["identity", "motion", "scene", "pair", "occluder", "candidate", "face", "detector", "degradation"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION
-from directanimator.metrics.protocol import MetricProtocol, Protocol
+from directanimator.metrics.protocol import MetricProtocol
 from directanimator.places import runs_root
+from experiments.evaluation.evaluate import protocol_of
 from experiments.record import HELD_OUT_LOSS, RunDirectory
-from experiments.spec import Stage, stage_leaves
+from experiments.spec import CLIPS_TAG, Stage, data_fingerprint, stage_leaves
 from experiments.tables.plan import STAGES, Plan, PlannedRun, make_plan
 
 WORDS = ("table=same2x", "variants=no_same2x,student_from_base,student_from_base_no_same2x", "preset=smoke")
@@ -32,9 +32,8 @@ def noise(run: PlannedRun, column: str, clip: int) -> float:
 
 
 def claim(run: PlannedRun, stage: Stage) -> RunDirectory:
-    return RunDirectory.claim(
-        runs_root(), run.stage(stage), spec=stage_leaves(run.spec, stage), tags={}, experiment="test"
-    )
+    leaves, tags = stage_leaves(run.spec, stage), {CLIPS_TAG: data_fingerprint(run.spec)}
+    return RunDirectory.claim(runs_root(), run.stage(stage), spec=leaves, tags=tags, experiment="test")
 
 
 def finish(runs: Sequence[PlannedRun], score: Score = noise) -> None:
@@ -52,17 +51,6 @@ def finish(runs: Sequence[PlannedRun], score: Score = noise) -> None:
 
 
 def evaluation_of(run: PlannedRun, score: Score = noise) -> dict[str, object]:
-    data = run.spec.data
-    protocol = Protocol(
-        metric="clip_scores",
-        version=CLIP_SCORES_VERSION,
-        size=data.size,
-        fps=data.fps,
-        frames=data.num_frames,
-        clips=data.num_test_clips,
-        source=data.source,
-        split="test",
-    )
     clips = {
         subset: [
             {"clip": float(clip)}
@@ -72,7 +60,7 @@ def evaluation_of(run: PlannedRun, score: Score = noise) -> dict[str, object]:
         for subset in ("self", "cross")
     }
     return {
-        "protocol": protocol.model_dump(mode="json"),
+        "protocol": protocol_of(run.spec).model_dump(mode="json"),
         "sampling": run.spec.sampling.model_dump(mode="json"),
         "seed": run.seed,
         "clips": clips,

@@ -14,7 +14,7 @@ from directanimator.places import runs_root
 from experiments.edit import edit
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
-from experiments.spec import fingerprint, stage_fingerprint
+from experiments.spec import CLIPS_TAG, stage_fingerprint
 from experiments.tables.plan import (
     BASELINE,
     STAGES,
@@ -96,6 +96,8 @@ def test_states_are_what_the_directories_say():
     assert [stage_state(variant.spec, stage) for stage in STAGES] == ["exists", "to train"]
     sampled = plan_of("seeds=1", "sampling.num_steps=5").runs[0]
     assert [stage_state(sampled.spec, stage) for stage in STAGES] == ["exists", "lent"]
+    claim(full, "cross_id").update(tags={CLIPS_TAG: "clips of another version"})
+    assert [stage_state(sampled.spec, stage) for stage in STAGES] == ["exists", "to train"]
 
 
 def test_a_run_without_evaluation_is_not_finished():
@@ -149,7 +151,7 @@ def test_the_dry_run_says_for_each_run_whether_it_exists_is_shared_or_must_be_tr
 def test_a_dry_run_of_a_run_names_the_same_stages():
     run = plan_of("seeds=1").runs[1]
     assert run.stage("same_id") == f"same_id-{stage_fingerprint(run.spec, 'same_id')}"
-    assert run.stage("cross_id").endswith(fingerprint(run.spec))
+    assert run.stage("cross_id") == f"cross_id-{stage_fingerprint(run.spec, 'cross_id')}"
 
 
 def test_one_seed_is_told_before_anything_is_trained():
