@@ -19,8 +19,8 @@ from directanimator.cues.triplet import DrivingCues
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
-from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import load_transformer, make_codec
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.model.spec import ModelSpec
@@ -51,7 +51,7 @@ class DirectAnimatorPipeline:
     """A trained model and its codec."""
 
     spec: CheckpointSpec
-    transformer: CueFusionTransformer
+    transformer: CueBackbone
     codec: VideoCodec
     empty_text: Float[Tensor, "1 m t"]
     """The text tokens of an empty caption."""

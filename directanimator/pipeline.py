@@ -5,21 +5,21 @@ from dataclasses import fields
 
 import torch
 from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor
 
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
-from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.cue_streams import CueLatents
-from directanimator.objective.denoising import make_scheduler
+from directanimator.objective.noise_process import make_sampler
 from directanimator.objective.spec import SamplingSpec
 
-Denoiser = Callable[[Float[Tensor, "b lf c lh lw"], Int[Tensor, " b"]], Float[Tensor, "b lf c lh lw"]]
+Denoiser = Callable[[Float[Tensor, "b lf c lh lw"], Real[Tensor, " b"]], Float[Tensor, "b lf c lh lw"]]
 """Velocity of noisy latents at a timestep."""
 
 
 def guided(
-    model: CueFusionTransformer,
+    model: CueBackbone,
     reference_latents: Float[Tensor, "b lf c lh lw"],
     text: Float[Tensor, "b m t"],
     cues: CueLatents | None,
@@ -61,9 +61,8 @@ def _twice(tensor: Tensor) -> Tensor:
 def sample(
     denoise: Denoiser, noise: Float[Tensor, "b lf c lh lw"], spec: SamplingSpec
 ) -> Float[Tensor, "b lf c lh lw"]:
-    """Latents sampled from noise by CogVideoX's DDIM, or its DPM solver, whose own noise has a fixed seed."""
-    scheduler = make_scheduler(spec)
-    scheduler.set_timesteps(spec.num_steps)
+    """Latents sampled from noise by the spec's scheduler; what noise a step adds of its own has a fixed seed."""
+    scheduler = make_sampler(spec)
     latents, previous, earlier = noise, None, None
     generator = torch.Generator().manual_seed(0)
     for timestep in scheduler.timesteps:
@@ -82,7 +81,7 @@ def sample(
 
 @torch.no_grad()
 def generate(
-    model: CueFusionTransformer,
+    model: CueBackbone,
     codec: VideoCodec,
     reference_latents: Float[Tensor, "b 1 c lh lw"],
     text: Float[Tensor, "b m t"],

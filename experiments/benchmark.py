@@ -15,8 +15,8 @@ from directanimator.errors import UserError, did_you_mean
 from experiments.command_line import run_main
 
 if TYPE_CHECKING:
+    from directanimator.model.backbone import CueBackbone
     from directanimator.model.counts import LatentGrid
-    from directanimator.model.cue_fusion import CueFusionTransformer
     from directanimator.model.spec import ModelSpec
 
 USAGE = """usage: python -m experiments.benchmark [NAME ...] [rounds=5]; without a name, all of them
@@ -79,7 +79,7 @@ def _timed(pair: Callable[[], Pair]) -> Callable[[int], str]:
     return words
 
 
-def _inputs(model: "CueFusionTransformer", spec: "ModelSpec", grid: "LatentGrid") -> list[Any]:
+def _inputs(model: "CueBackbone", spec: "ModelSpec", grid: "LatentGrid") -> list[Any]:
     """Random inputs of a model, every cue present."""
     import torch
 
@@ -104,14 +104,14 @@ def _step(side: str, clips: int) -> tuple[Callable[[], object], Callable[[], obj
     from torch import Tensor, nn
 
     from directanimator.model.counts import LatentGrid
-    from directanimator.model.embedded import build_transformer, without_cues
+    from directanimator.model.embedded import build_cogvideox, without_cues
     from directanimator.model.spec import ModelSpec
 
     spec = ModelSpec(
         base="random", num_layers=8, num_heads=6, latent_channels=16, time_embed_dim=512, max_text_tokens=16
     )
     torch.manual_seed(0)
-    ours = build_transformer(spec)
+    ours = build_cogvideox(spec)
     inputs = _inputs(ours, spec, LatentGrid(clips, 5, 8, 8))
     both = torch.cat(inputs[:2], dim=2)
     rotary = ours.rotary(5, 8, 8, both.device)
@@ -221,7 +221,7 @@ def teacher_pair() -> Pair:
     from directanimator.model.counts import LatentGrid
     from directanimator.model.embedded import make_transformer
     from directanimator.model.spec import ModelSpec
-    from directanimator.objective.denoising import make_scheduler
+    from directanimator.objective.noise_process import make_process
     from directanimator.objective.spec import SamplingSpec
     from directanimator.training.batch import DenoisingBatch
     from directanimator.training.loop import train_step
@@ -236,11 +236,11 @@ def teacher_pair() -> Pair:
     weights = torch.ones(4, 3, 1, 8, 8)
     batch = DenoisingBatch(latents, reference, text, torch.randn_like(latents), timestep, weights, cues, cues)
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-    alphas = make_scheduler(SamplingSpec()).alphas_cumprod
+    process = make_process(SamplingSpec())
 
     def step(enabled: bool) -> Callable[[], object]:
         state = new_state(make_transformer(spec, 0), optim)
-        objective = cross_id_objective(alphas, teacher, Same2XSpec(enabled=enabled))
+        objective = cross_id_objective(process, teacher, Same2XSpec(enabled=enabled))
         return lambda: train_step(state, state.model, batch, objective, 1e-4, optim, accelerator)
 
     return "cross-ID step with the teacher against one without, preset=cpu", step(True), step(False)
@@ -253,7 +253,7 @@ def sampling_pair() -> Pair:
     from diffusers.pipelines.cogvideo.pipeline_cogvideox_image2video import CogVideoXImageToVideoPipeline
 
     from directanimator.model.counts import LatentGrid
-    from directanimator.model.embedded import build_transformer, without_cues
+    from directanimator.model.embedded import build_cogvideox, without_cues
     from directanimator.model.spec import ModelSpec
     from directanimator.objective.denoising import make_scheduler
     from directanimator.objective.spec import SamplingSpec
@@ -264,7 +264,7 @@ def sampling_pair() -> Pair:
         scheduler="ddim", num_steps=SAMPLING_STEPS, guidance_scale=GUIDANCE, guidance_over="text", snr_shift_scale=1.0
     )
     torch.manual_seed(0)
-    model = build_transformer(spec).eval().requires_grad_(False)
+    model = build_cogvideox(spec).eval().requires_grad_(False)
     inputs = _inputs(model, spec, LatentGrid(1, 3, 8, 8))
     noise, reference, text, _, cues = inputs
     vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)

@@ -202,7 +202,9 @@ def _words(annotation: Any, metadata: Iterable[Any]) -> str:
     if get_origin(plain) is Literal:
         return "one of " + ", ".join(format_value(option) for option in get_args(plain))
     if get_origin(plain) is tuple:
-        return f"a comma-separated list{limits}, each {_words(get_args(plain)[0], ())}"
+        first, *others = get_args(plain)
+        count = "" if others == [Ellipsis] else f" of {1 + len(others)}"
+        return f"a comma-separated list{count}{limits}, each {_words(first, ())}"
     names = {bool: "true or false", int: "an integer", float: "a number", str: "text", NoneType: "none"}
     return names[plain] + limits
 

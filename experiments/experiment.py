@@ -12,14 +12,16 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 
 from directanimator.data.pool import Rows
 from directanimator.errors import UserError
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
-from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.model.embedded import make_codec
 from directanimator.model.published import check_scheduler
 from directanimator.model.spec import ModelSpec
+from directanimator.objective.noise_process import published_settings
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
@@ -36,7 +38,8 @@ from experiments.stage import (
     trained_model,
     unwatched,
 )
-from experiments.tracking import MlflowTracker, NullTracker, Tracker, default_uri
+from experiments.tracking.address import default_uri
+from experiments.tracking.tracker import MlflowTracker, NullTracker, Tracker
 
 EXPERIMENT = "directanimator"
 PATIENCE = timedelta(days=2)
@@ -50,6 +53,7 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     Raises: UserError if the launcher and accelerate disagree, or the global batch does not divide."""
     precision = "bf16" if spec.optim.precision == "bf16" else "no"
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    AcceleratorState._reset_state()  # it keeps the first precision for good, and a table may train variants of two
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting]
     )
@@ -126,7 +130,7 @@ def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
 
 def run_stage(
     job: StageJob, run: RunDirectory, accelerator: Accelerator, tracker: Tracker, codec: VideoCodec
-) -> CueFusionTransformer:
+) -> CueBackbone:
     """The stage's trained model, frozen; trains and evaluates what is missing.
 
     Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with the run's status set."""
@@ -191,8 +195,8 @@ def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
     check_pairs(spec)
     _check_that_the_pairs_are_the_same(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
-    if spec.model.codec == "cogvideox":
-        check_scheduler(spec.model.base, spec.sampling.snr_shift_scale)
+    if spec.model.codec != "embedded":
+        check_scheduler(spec.model.base, published_settings(spec.sampling))
     codec = _codec(spec.model)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
@@ -202,7 +206,7 @@ def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
 
 def train_teacher(
     start: Start, spec: ExperimentSpec, preset: str, address: str | None = None, execution: Execution = PLAIN
-) -> tuple[RunDirectory, CueFusionTransformer]:
+) -> tuple[RunDirectory, CueBackbone]:
     """The finished same-ID run of the spec, trained and evaluated first if no variant has done so, and its model.
 
     Raises: StoppedTrainingError after SIGINT or SIGTERM."""

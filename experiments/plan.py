@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
 from experiments.command_line import resolve, run_main
-from experiments.spec import SPATIAL_COMPRESSION, ExperimentSpec
+from experiments.spec import ExperimentSpec
 
 if TYPE_CHECKING:
     from directanimator.model.counts import ModelCounts
@@ -130,7 +130,7 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
 
     from directanimator.model.counts import LatentGrid, count_model
 
-    side = spec.data.size // SPATIAL_COMPRESSION
+    side = spec.latent_side
     dtype = torch.bfloat16 if spec.optim.precision == "bf16" else torch.float32
     counts = count_model(spec.model, LatentGrid(1, spec.data.latent_frames, side, side), dtype)
     share = spec.optim.global_batch_size // machine.gpus
@@ -203,7 +203,7 @@ def clip_bytes(spec: ExperimentSpec) -> int:
     from directanimator.model.cue_streams import MASK_CHANNELS
 
     data, model = spec.data, spec.model
-    cells = (data.size // SPATIAL_COMPRESSION) ** 2
+    cells = spec.latent_side**2
     latent = model.latent_channels * cells * HALF
     masks = 2 * MASK_CHANNELS * cells * HALF
     text = model.max_text_tokens * model.text_embed_dim * HALF if model.text_encoder != "none" else 0

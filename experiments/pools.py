@@ -22,11 +22,12 @@ from directanimator.data.synthetic import SYNTH_VERSION, Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
 from directanimator.errors import UserError
+from directanimator.extraction.store import Store
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
 from directanimator.model.published import TextEncoder, load_text_encoder, part_of
 from directanimator.model.spec import ModelSpec
-from directanimator.places import mlruns_root
+from directanimator.places import cues_root, mlruns_root
 from directanimator.training.prepared import prepare
 from directanimator.training.stages import no_text
 from experiments.spec import ExperimentSpec, data_fingerprint
@@ -72,7 +73,7 @@ def make_text_encoder(model: ModelSpec) -> TextEncoder | None:
     """What turns captions into text tokens; None for a model that is told no words."""
     if model.text_encoder == "none":
         return None
-    return load_text_encoder(model.base, model.text_embed_dim, model.max_text_tokens)
+    return load_text_encoder(model.base, model.text_encoder, model.text_embed_dim, model.max_text_tokens)
 
 
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
@@ -86,7 +87,7 @@ def codec_digest(model: ModelSpec) -> str:
         files = [EMBEDDED_DIRECTORY / "codec/diffusion_pytorch_model.safetensors"]
     else:
         files = sorted(part_of(model.base, "vae").glob("*.safetensors"))
-    if model.text_encoder == "t5":
+    if model.text_encoder != "none":
         files += [*sorted(part_of(model.base, "text_encoder").glob("*.safetensors"))]
     digest = hashlib.sha256()
     for path in files:
@@ -152,4 +153,6 @@ def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[st
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
     build_pool(directory, count, make, label)
+    if spec.data.source == "folder":
+        Store(cues_root()).evict()  # not before: the clips of a video are made from what was seen of it once
     return open_pool(directory)

@@ -7,6 +7,7 @@ from directanimator.data.spec import DataSpec
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
+from experiments.edit import edit
 from experiments.spec import EvaluationSpec, ExperimentSpec
 
 DEFAULT_PRESET = "cpu"
@@ -81,4 +82,29 @@ PAPER = Preset(
     ),
 )
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (SMOKE, CPU, PAPER)}
+WAN = Preset(
+    name="wan",
+    description="the preset paper on Wan2.2-TI2V-5B, by flow matching; days on several large GPUs",
+    spec=edit(
+        PAPER.spec,
+        {
+            "model.backbone": "wan",
+            "model.base": "Wan2.2-TI2V-5B-Diffusers",
+            "model.codec": "wan",
+            "model.num_layers": 30,
+            "model.num_heads": 24,
+            "model.head_dim": 128,
+            "model.latent_channels": 48,
+            "model.patch_size_t": None,
+            "model.feed_forward_dim": 14336,
+            "model.max_text_tokens": 512,
+            "model.ofs_embed_dim": None,
+            "model.text_encoder": "umt5",
+            "sampling.scheduler": "unipc",
+            "sampling.guidance_scale": 5.0,
+            "sampling.snr_shift_scale": 5.0,
+        },
+    ),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (SMOKE, CPU, PAPER, WAN)}

@@ -20,7 +20,7 @@ from experiments.edit import edit, format_value, leaves
 from experiments.presets import SMOKE
 from experiments.record import MetricRecord, RunDirectory, environment
 from experiments.spec import ExperimentSpec, stage_fingerprint
-from experiments.tracking import default_uri
+from experiments.tracking.address import default_uri
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -42,7 +42,8 @@ def main(tokens: Sequence[str]) -> int:
 
 def _sync(names: Sequence[str], tokens: Sequence[str]) -> int:
     from directanimator.places import runs_root
-    from experiments.tracking import default_uri, sync
+    from experiments.tracking.address import default_uri
+    from experiments.tracking.mirror import sync
 
     if len(tokens) != 1:
         raise UserError(f"sync=RUN stands alone, got {' '.join(tokens)}")

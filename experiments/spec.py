@@ -11,17 +11,19 @@ from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
-from directanimator.model.spec import ModelSpec
-from directanimator.objective.spec import DenoisingSpec, SamplingSpec
+from directanimator.model.spec import BackboneName, ModelSpec
+from directanimator.objective.spec import FLOW_SCHEDULERS, V_SCHEDULERS, DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
 from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
 FINGERPRINT_DIGITS = 12
-CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16}
+CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16, "wan": 48}
 """Latent channels that each codec writes; the default model is made for the embedded codec."""
-SPATIAL_COMPRESSION = 8
-"""Pixels per latent cell, along each side, in both codecs."""
+SCHEDULERS: dict[BackboneName, tuple[str, ...]] = {"cogvideox": V_SCHEDULERS, "wan": FLOW_SCHEDULERS}
+"""Samplers of what each backbone predicts."""
+CODEC_CELLS: dict[str, int] = {"embedded": 8, "cogvideox": 8, "wan": 16}
+"""Pixels per latent cell, along each side."""
 UNREAD_BY_TRAINING = ("sampling.", "evaluation.")
 """Groups that come into play only once the weights are there."""
 UNREAD_BY_SAME_ID = ("cross_id.", "same2x.", *UNREAD_BY_TRAINING)
@@ -72,6 +74,11 @@ class ExperimentSpec(FrozenSpec):
     sampling: SamplingSpec = SamplingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
 
+    @property
+    def latent_side(self) -> int:
+        """Cells of a latent frame, along each side."""
+        return self.data.size // CODEC_CELLS[self.model.codec]
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         contradictions = [*_model_contradictions(self), *_clip_contradictions(self)]
@@ -83,13 +90,15 @@ class ExperimentSpec(FrozenSpec):
 def _model_contradictions(spec: ExperimentSpec) -> list[str]:
     model = spec.model
     channels = CODEC_CHANNELS[model.codec]
-    latent_side = spec.data.size // SPATIAL_COMPRESSION
     found: list[str] = []
     if model.latent_channels != channels:
         given = f"model.latent_channels={model.latent_channels}"
         found.append(f"{given}: must be {channels} with model.codec={model.codec}")
-    if latent_side % model.patch_size:
-        found.append(f"model.patch_size={model.patch_size}: must divide the latent side, {latent_side}")
+    if spec.latent_side % model.patch_size:
+        found.append(f"model.patch_size={model.patch_size}: must divide the latent side, {spec.latent_side}")
+    if spec.sampling.scheduler not in SCHEDULERS[model.backbone]:
+        given, legal = f"sampling.scheduler={spec.sampling.scheduler}", " or ".join(SCHEDULERS[model.backbone])
+        found.append(f"{given}: must be {legal} with model.backbone={model.backbone}")
     return found
 
 

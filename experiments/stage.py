@@ -19,14 +19,14 @@ from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, settle, write_json
 from directanimator.data.pool import Rows
-from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.embedded import load_transformer, make_transformer
 from directanimator.model.low_rank import add_low_rank, merge_low_rank
 from directanimator.model.published import EMPTY_TEXT_FILE
-from directanimator.objective.denoising import make_scheduler
+from directanimator.objective.noise_process import make_process
 from directanimator.progress import progress
 from directanimator.training.background import BackgroundWriter
-from directanimator.training.batch import DenoisingBatch, denoising_objective
+from directanimator.training.batch import DenoisingBatch, same_id_objective
 from directanimator.training.checkpoint import Snapshot, load_checkpoint, load_sharded, save_sharded
 from directanimator.training.loop import StepResult, suitable_attention, train
 from directanimator.training.sharding import is_sharded, shard, whole_weights
@@ -138,7 +138,7 @@ class StageJob:
     spec: ExperimentSpec
     stage: Stage
     pool: Mapping[str, Rows]
-    teacher: CueFusionTransformer | None
+    teacher: CueBackbone | None
     """The frozen same-ID model; None in the same-ID stage."""
     execution: Execution = PLAIN
     held_out: Mapping[str, Rows] | None = None
@@ -155,15 +155,15 @@ class StageJob:
         """Optimizer steps of the stage."""
         return steps_of(self.spec, self.stage)
 
-    def model(self) -> CueFusionTransformer:
+    def model(self) -> CueBackbone:
         """The model at step 0: the base, or in the cross-ID stage a copy of the teacher."""
         return self._started(self.teacher if self.spec.cross_id.init == "teacher" else None)
 
-    def untrained(self) -> CueFusionTransformer:
+    def untrained(self) -> CueBackbone:
         """A model of the same shape, from the base."""
         return self._started(None)
 
-    def _started(self, teacher: CueFusionTransformer | None) -> CueFusionTransformer:
+    def _started(self, teacher: CueBackbone | None) -> CueBackbone:
         model = make_transformer(self.spec.model, self.spec.seed)
         if teacher is not None:
             model.load_state_dict(teacher.state_dict())
@@ -173,10 +173,10 @@ class StageJob:
 
     def objective(self) -> Objective:
         """What the stage minimizes."""
-        alphas = make_scheduler(self.spec.sampling).alphas_cumprod
+        process = make_process(self.spec.sampling)
         if self.teacher is None:
-            return denoising_objective(alphas)
-        return cross_id_objective(alphas, self.teacher, self.spec.same2x)
+            return same_id_objective(process)
+        return cross_id_objective(process, self.teacher, self.spec.same2x)
 
     def batches(self, accelerator: Accelerator) -> BatchSource:
         """This process's batches by step."""
@@ -186,9 +186,9 @@ class StageJob:
         """The denoising loss on clips that are not trained on, noise and timesteps fixed; None if there are none."""
         if self.held_out is None:
             return None
-        alphas = make_scheduler(self.spec.sampling).alphas_cumprod
+        process = make_process(self.spec.sampling)
         with accelerator.autocast(), suitable_attention(accelerator):
-            return held_out_loss(model, self._source(self.held_out, accelerator), alphas)
+            return held_out_loss(model, self._source(self.held_out, accelerator), process)
 
     def _source(self, pool: Mapping[str, Rows], accelerator: Accelerator) -> BatchSource:
         return BatchSource(
@@ -322,7 +322,7 @@ class Checkpoint:
         shutil.rmtree(self._sharded, ignore_errors=True)
 
 
-def save_model(model: CueFusionTransformer, directory: Path, job: StageJob) -> None:
+def save_model(model: CueBackbone, directory: Path, job: StageJob) -> None:
     """Nothing; writes a model that `animate` and MLflow can take: weights, the spec, and a card."""
     with atomic_directory(directory) as draft:
         model.save_pretrained(draft / "transformer")
@@ -354,7 +354,7 @@ def _card(spec: ExperimentSpec, stage: Stage) -> str:
     )
 
 
-def trained_model(run: RunDirectory, spec: ExperimentSpec) -> CueFusionTransformer:
+def trained_model(run: RunDirectory, spec: ExperimentSpec) -> CueBackbone:
     """The run's trained model, frozen.
 
     Raises: UserError if it is missing, damaged or of another architecture."""

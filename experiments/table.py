@@ -172,7 +172,8 @@ def _report(plan: Plan, record: RunDirectory, renew: bool) -> None:
 
 def _sync(record: RunDirectory) -> None:
     """Nothing; the table's copy in MLflow is made, or a line says why not."""
-    from experiments.tracking import default_uri, sync
+    from experiments.tracking.address import default_uri
+    from experiments.tracking.mirror import sync
 
     try:
         sync(record.path, default_uri())

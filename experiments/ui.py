@@ -19,7 +19,8 @@ from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import read_words
 from experiments.sweeps.space import journal_address
-from experiments.tracking import artifact_root, default_uri, prepare
+from experiments.tracking.address import artifact_root, default_uri
+from experiments.tracking.server import prepare
 
 _HOST = "127.0.0.1"
 _PORTS = {"port": 5000, "studies_port": 8080}
@@ -59,7 +60,7 @@ def check_studies(address: str) -> None:
     """Nothing; a journal of studies is there afterwards, be it empty.
 
     Raises: UserError if the storage cannot be used."""
-    from experiments.sweeps.search import open_storage
+    from experiments.sweeps.storage import open_storage
 
     open_storage(address)
 
@@ -174,7 +175,7 @@ def _dashboard(address: str, place: Path, port: int) -> Iterator[BaseProcess]:
 
 
 def _serve(address: str, place: Path, port: int) -> None:
-    from experiments.sweeps.search import serve_dashboard
+    from experiments.sweeps.storage import serve_dashboard
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # a line for every request

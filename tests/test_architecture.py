@@ -75,15 +75,14 @@ def test_no_module_has_a_name_that_says_nothing():
     assert [str(path.relative_to(ROOT)) for path, names in named.items() if names & VAGUE_NAMES] == []
 
 
-def test_only_the_tracking_module_imports_mlflow():
-    others = [path for path in SOURCES if path != ROOT / "experiments" / "tracking.py"]
+def test_only_the_tracking_room_imports_mlflow():
+    others = [path for path in SOURCES if path.parent != ROOT / "experiments" / "tracking"]
     assert offenders(others, lambda tree: imported_packages(tree) & {"mlflow"}) == []
 
 
-def test_only_one_module_of_experiments_imports_optuna():
-    importers = {path for path in SOURCES if "optuna" in imported_packages(parsed(path))}
-    assert len(importers) <= 1
-    assert all(path.is_relative_to(ROOT / "experiments") for path in importers)
+def test_only_studies_and_their_storage_import_optuna():
+    importers = {path for path in SOURCES if imported_packages(parsed(path)) & {"optuna", "optuna_dashboard"}}
+    assert importers == {ROOT / "experiments" / "sweeps" / f"{name}.py" for name in ("search", "storage")}
 
 
 def test_nothing_imports_a_pickling_module():

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.backbone import CueBackbone
+from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.cue_streams import MASK_CHANNELS, CueLatents
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
@@ -73,11 +74,11 @@ def count_model(spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype = torch.fl
         forward_flops=flops[0] + more * (flops[1] - flops[0]),
         block_flops=flops[1] - flops[0],
         activation_bytes=kept[0] + more * block_kept,
-        checkpointed_bytes=kept[0] + more * _handed_on_bytes(spec, one.streams_made, grid, dtype),
+        checkpointed_bytes=kept[0] + more * _handed_on_bytes(one, spec, grid, dtype),
     )
 
 
-def _small(spec: ModelSpec, layers: int, dtype: torch.dtype) -> CueFusionTransformer:
+def _small(spec: ModelSpec, layers: int, dtype: torch.dtype) -> CueBackbone:
     model = build_transformer(spec.model_copy(update={"num_layers": layers}))
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
@@ -85,7 +86,7 @@ def _small(spec: ModelSpec, layers: int, dtype: torch.dtype) -> CueFusionTransfo
 
 
 def empty_inputs(
-    model: CueFusionTransformer, spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype
+    model: CueBackbone, spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, CueLatents]:
     """What the model is called with, of the right shapes and kinds and without values."""
     cells = (grid.batch, grid.frames, model.latent_channels, grid.height, grid.width)
@@ -98,14 +99,14 @@ def empty_inputs(
     return latents, reference, text, timestep, CueLatents(pose, face, body, head, present, present)
 
 
-def _sizes(model: CueFusionTransformer) -> tuple[int, int]:
+def _sizes(model: CueBackbone) -> tuple[int, int]:
     """Parameters of the base, and of the cues."""
     cues = sum(p.numel() for n, p in model.named_parameters() if any(part in n for part in CUE_PARAMETERS))
     return sum(p.numel() for p in model.parameters()) - cues, cues
 
 
 @torch.no_grad()
-def _flops(model: CueFusionTransformer, inputs: tuple[Any, ...]) -> int:
+def _flops(model: CueBackbone, inputs: tuple[Any, ...]) -> int:
     with FlopCounterMode(display=False) as counter:
         model(*inputs)
     return int(counter.get_total_flops())
@@ -130,11 +131,12 @@ class _CountedAttention(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.scaled_dot_product_attention:
-            return _FusedAttention.apply(*args[:3])
+            given = (*args, *((kwargs or {}).get(name) for name in ("query", "key", "value")[len(args) :]))
+            return _FusedAttention.apply(*given[:3])
         return func(*args, **(kwargs or {}))
 
 
-def _kept_bytes(model: CueFusionTransformer, inputs: tuple[Any, ...]) -> int:
+def _kept_bytes(model: CueBackbone, inputs: tuple[Any, ...]) -> int:
     kept: dict[int, int] = {}
     owned = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     alive: list[Tensor] = []
@@ -151,8 +153,7 @@ def _kept_bytes(model: CueFusionTransformer, inputs: tuple[Any, ...]) -> int:
     return sum(kept.values())
 
 
-def _handed_on_bytes(spec: ModelSpec, streams_made: int, grid: LatentGrid, dtype: torch.dtype) -> int:
-    """Bytes of what one block makes and hands to the next: video and text tokens, and its cue streams."""
-    frames = -(-grid.frames // (spec.patch_size_t or 1))
-    tokens = frames * (grid.height // spec.patch_size) * (grid.width // spec.patch_size)
-    return grid.batch * ((1 + streams_made) * tokens + spec.max_text_tokens) * spec.width * dtype.itemsize
+def _handed_on_bytes(model: CueBackbone, spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype) -> int:
+    """Bytes of what one block makes and hands to the next: tokens, and its cue streams."""
+    tokens = model.tokens_handed_on(grid.frames, grid.height, grid.width, spec.max_text_tokens)
+    return grid.batch * tokens * spec.width * dtype.itemsize

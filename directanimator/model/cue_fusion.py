@@ -1,20 +1,22 @@
 """The CueFusion transformer: CogVideoX's video transformer whose blocks are modulated by two streams of driving cues.
 
 In the order of the paper's figure: modulation, block, transformer. Equations (1) to (3) are in `CueModulation`; what
-the blocks are given in `cue_streams`; other blocks that fuse the cues in `cue_concat` and `cue_attention`. Knows
-nothing of pixels, noise schedules or training.
+the blocks are given in `cue_streams`; other blocks that fuse the cues in `cue_concat` and `cue_attention`; what is not
+CogVideoX's own in `backbone`, and the same blocks on Wan in `wan_fusion`. Knows nothing of pixels, noise schedules or
+training.
 """
 
-from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from directanimator.model.backbone import CueBackbone, Start
 from directanimator.model.cue_attention import CueAttentionBlock
 from directanimator.model.cue_concat import CueConcatBlock
 from directanimator.model.cue_streams import (
@@ -29,8 +31,8 @@ from directanimator.model.cue_streams import (
 )
 from directanimator.model.spec import CueCarry, CueEntry, CueInit, Fusion
 
-CUE_PARAMETERS = ("pose_embed.", "face_embed.", ".cues.")
-"""What the names of all parameters that CogVideoX does not have contain."""
+CUE_PARAMETERS = ("pose_embed.", "face_embed.", "cue_time.", ".cues.")
+"""What the names of all parameters that the base does not have contain."""
 
 
 class CueModulation(nn.Module):
@@ -113,21 +115,7 @@ class CueFusionBlock(CueBlock):
         return hidden + gate * fed[:, split:], text + text_gate * fed[:, :split], streams
 
 
-def _zero(embed: CueEmbed) -> None:
-    for parameter in embed.parameters():
-        nn.init.zeros_(parameter)
-
-
-@dataclass(frozen=True)
-class CueFusionOutput:
-    """Prediction and, when asked for, hidden video tokens."""
-
-    velocity: Float[Tensor, "b lf c lh lw"]
-    features: Float[Tensor, "b n d"] | None
-    """Video tokens after block D, the residual stream itself."""
-
-
-class CueFusionTransformer(CogVideoXTransformer3DModel):
+class CueFusionTransformer(CueBackbone, CogVideoXTransformer3DModel):  # type: ignore[misc]  # as in CueBackbone
     """CogVideoX's image-to-video transformer with CueFusion blocks; with zero init equal to it bit for bit."""
 
     _no_split_modules = [  # noqa: RUF012  # diffusers' own declaration
@@ -136,6 +124,23 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         "CueAttentionBlock",
         "CogVideoXPatchEmbed",
     ]
+    low_rank_layers: ClassVar[str] = (
+        r"transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))"
+    )
+    stated: ClassVar[tuple[str, ...]] = (
+        "num_attention_heads",
+        "attention_head_dim",
+        "in_channels",
+        "out_channels",
+        "num_layers",
+        "patch_size",
+        "patch_size_t",
+        "time_embed_dim",
+        "text_embed_dim",
+        "ofs_embed_dim",
+        "use_rotary_positional_embeddings",
+        "use_learned_positional_embeddings",
+    )
 
     @register_to_config
     def __init__(
@@ -148,7 +153,7 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         patch_size: int = 1,
         patch_size_t: int | None = None,
         patch_bias: bool = True,
-        time_embed_dim: int = 256,
+        time_embed_dim: int = 64,
         text_embed_dim: int = 32,
         max_text_seq_length: int = 2,
         ofs_embed_dim: int | None = None,
@@ -194,26 +199,11 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         self.transformer_blocks = nn.ModuleList(block() for _ in range(num_layers))
 
     @property
-    def latent_channels(self) -> int:
-        """Channels of a latent; the input has twice as many."""
-        return int(self.config["out_channels"])
+    def cue_blocks(self) -> nn.ModuleList:
+        """The blocks, in order."""
+        return self.transformer_blocks
 
-    @torch.no_grad()
-    def start_cues_from_base(self) -> None:
-        """Nothing; the cue embeddings read latents as the base reads noisy latents, and ignore the mask at first.
-
-        Where the embeddings are all that stands between a cue and the video, they start as the spec's `cue_init` says:
-        at zero, or as they are."""
-        embeds = (self.pose_embed, self.face_embed)
-        if self._block.embeds_as_base:
-            for embed in embeds:
-                _zero(embed)
-                embed.proj.weight[:, : self.latent_channels].copy_(self._base_embedding())
-        elif self.config["cue_init"] == "zero":
-            for embed in embeds:
-                _zero(embed)
-
-    def _base_embedding(self) -> Float[Tensor, "d c pt p p"]:
+    def base_embedding(self) -> Float[Tensor, "d c pt p p"]:
         """How the base reads noisy latents, without its bias."""
         weight = self.patch_embed.proj.weight
         p_t, p, _ = self.pose_embed.patch
@@ -228,25 +218,17 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         return block
 
     @property
-    def streams_made(self) -> int:
-        """Cue streams that every block makes anew and hands on."""
-        return self._block.streams_made
+    def embeds_as_base(self) -> bool:
+        """Whether the cue embeddings start as the base's own; else they are what starts at zero."""
+        return self._block.embeds_as_base
 
-    def _streams(self, cues: CueLatents) -> Streams:
-        _, _, _, lh, lw = cues.pose.shape
+    def tokens_handed_on(self, frames: int, height: int, width: int, words: int) -> int:
+        """Tokens of a clip that every block makes anew and hands on, for a latent grid and a number of text tokens."""
         p_t, p, _ = self.pose_embed.patch
-        cells = (lh // p) * (lw // p)
+        tokens = -(-frames // p_t) * (height // p) * (width // p)
+        return (1 + self._block.streams_made) * tokens + words
 
-        def spread(present: Bool[Tensor, "b lf"]) -> Float[Tensor, "b n 1"]:
-            frames = present.unflatten(1, (-1, p_t)).any(dim=2)
-            return frames.repeat_interleave(cells, dim=1).unsqueeze(-1).to(cues.pose.dtype)
-
-        return Streams(
-            CueStream(self.pose_embed(cues.pose, cues.body_mask), spread(cues.pose_present)),
-            CueStream(self.face_embed(cues.face, cues.face_mask), spread(cues.face_present)),
-        )
-
-    def _time_embedding(self, timestep: Int[Tensor, " b"], dtype: torch.dtype) -> Float[Tensor, "b e"]:
+    def _time_embedding(self, timestep: Tensor, dtype: torch.dtype) -> Float[Tensor, "b e"]:
         embedding: Tensor = self.time_embedding(self.time_proj(timestep).to(dtype))
         if self.ofs_embedding is not None:
             offset = timestep.new_full((1,), 2)  # the value CogVideoX1.5's own pipeline passes
@@ -311,8 +293,10 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         text: Tensor,
         timestep: Tensor,
         cues: CueLatents | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Rotary | None, Streams | None]:
-        """Video tokens, text tokens, time embedding, positions and cue streams before the first block."""
+    ) -> Start:
+        """Video tokens, text tokens, time embedding, positions and cue streams before the first block.
+
+        Latent frames are padded in front to a multiple of the temporal patch."""
         padding = -noisy_latents.shape[1] % self.pose_embed.patch[0]
         stacked = pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
         tokens = self.embedding_dropout(self._embedded(text, stacked))
@@ -333,44 +317,5 @@ class CueFusionTransformer(CogVideoXTransformer3DModel):
         frames = cells.permute(0, 1, 5, 4, 2, 6, 3, 7).flatten(1, 2)
         return frames.reshape(b, frames.shape[1], -1, lh, lw)[:, -lf:]
 
-    def forward(
-        self,
-        noisy_latents: Float[Tensor, "b lf c lh lw"],
-        reference_latents: Float[Tensor, "b lf c lh lw"],
-        text: Float[Tensor, "b m t"],
-        timestep: Int[Tensor, " b"],
-        cues: CueLatents | None,
-        features_after: int | None = None,
-    ) -> CueFusionOutput:
-        """Velocity of every latent frame and, with features_after=D, the video tokens after D blocks.
-
-        Without cues this is the base model. Latent frames are padded in front to a multiple of the temporal patch."""
-        hidden, text, temb, rotary, streams = self._start(noisy_latents, reference_latents, text, timestep, cues)
-        features = None
-        for done, block in enumerate(self.transformer_blocks, start=1):
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                hidden, text, streams = self._gradient_checkpointing_func(  # type: ignore[misc]  # set when enabled
-                    block, hidden, text, temb, rotary, streams
-                )
-            else:
-                hidden, text, streams = block(hidden, text, temb, rotary, streams)
-            if done == features_after:
-                features = hidden
-        out = self.proj_out(self.norm_out(self.norm_final(hidden), temb=temb))
-        return CueFusionOutput(self._unpatchify(out, noisy_latents.shape), features)
-
-    @torch.no_grad()
-    def features(
-        self,
-        noisy_latents: Float[Tensor, "b lf c lh lw"],
-        reference_latents: Float[Tensor, "b lf c lh lw"],
-        text: Float[Tensor, "b m t"],
-        timestep: Int[Tensor, " b"],
-        cues: CueLatents | None,
-        after: int,
-    ) -> Float[Tensor, "b n d"]:
-        """The video tokens after `after` blocks, without gradient; the blocks behind are not run."""
-        hidden, text, temb, rotary, streams = self._start(noisy_latents, reference_latents, text, timestep, cues)
-        for block in self.transformer_blocks[:after]:
-            hidden, text, streams = block(hidden, text, temb, rotary, streams)
-        return hidden
+    def _finish(self, hidden: Float[Tensor, "b n d"], times: Any, shape: torch.Size) -> Tensor:
+        return self._unpatchify(self.proj_out(self.norm_out(self.norm_final(hidden), temb=times)), shape)

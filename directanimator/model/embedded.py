@@ -11,34 +11,26 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTran
 from safetensors import SafetensorError, safe_open
 
 from directanimator.errors import UserError
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import PatchCodec, VideoCodec
 from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
-from directanimator.model.published import check_transformer_config, load_published_codec
+from directanimator.model.published import check_transformer_config, load_published_codec, load_wan_codec
 from directanimator.model.spec import ModelSpec
+from directanimator.model.wan_fusion import WanCueFusionTransformer
 
 EMBEDDED_DIRECTORY = Path(__file__).resolve().parent / "embedded"
 """Holds `codec/` and `transformer/` in diffusers' layout, and the model card."""
 _WEIGHT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-_STATED = (
-    "num_attention_heads",
-    "attention_head_dim",
-    "in_channels",
-    "out_channels",
-    "num_layers",
-    "patch_size",
-    "patch_size_t",
-    "time_embed_dim",
-    "text_embed_dim",
-    "ofs_embed_dim",
-    "use_rotary_positional_embeddings",
-    "use_learned_positional_embeddings",
-)
-"""Settings that a published transformer must share with the model, some of which shapes do not tell."""
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
+def build_transformer(spec: ModelSpec) -> CueBackbone:
     """A transformer of the spec's shape with random weights, its cue parameters initialised as the spec says."""
+    return build_cogvideox(spec) if spec.backbone == "cogvideox" else build_wan(spec)
+
+
+def build_cogvideox(spec: ModelSpec) -> CueFusionTransformer:
+    """A CogVideoX of the spec's shape."""
     model = CueFusionTransformer(
         num_attention_heads=spec.num_heads,
         attention_head_dim=spec.head_dim,
@@ -62,19 +54,40 @@ def build_transformer(spec: ModelSpec) -> CueFusionTransformer:
     return model
 
 
-def load_base(model: CueFusionTransformer, directory: Path) -> None:
+def build_wan(spec: ModelSpec) -> WanCueFusionTransformer:
+    """A Wan of the spec's shape."""
+    model = WanCueFusionTransformer(
+        num_attention_heads=spec.num_heads,
+        attention_head_dim=spec.head_dim,
+        in_channels=spec.latent_channels,
+        out_channels=spec.latent_channels,
+        num_layers=spec.num_layers,
+        patch_size=(1, spec.patch_size, spec.patch_size),
+        text_dim=spec.text_embed_dim,
+        ffn_dim=spec.feed_forward_dim or 4 * spec.width,
+        cue_time_dim=spec.time_embed_dim,
+        cue_init=spec.cue_init,
+        cue_entry=spec.cue_entry,
+        cue_carry=spec.cue_carry,
+        cue_fusion=spec.fusion,
+    )
+    model.start_cues_from_base()
+    return model
+
+
+def load_base(model: CueBackbone, directory: Path) -> None:
     """Nothing; puts a base checkpoint's weights into the model, and starts the cue embeddings from them.
 
     Every parameter is accounted for: the base's come from the checkpoint, the cues' keep the model's own start. (Loaded
     by `from_pretrained`, parameters that a checkpoint lacks would be uninitialised memory.)
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
-    stated = {name: value for name, value in model.config.items() if name in _STATED}
+    stated = {name: value for name, value in model.config.items() if name in model.stated}
     check_transformer_config(directory, stated)
     _fill({name: tensor for name, tensor in model.state_dict().items() if not _is_cue(name)}, directory, _is_cue)
     model.start_cues_from_base()
 
 
-def load_transformer(directory: Path, spec: ModelSpec) -> CueFusionTransformer:
+def load_transformer(directory: Path, spec: ModelSpec) -> CueBackbone:
     """A trained transformer with its cue parameters, frozen.
 
     Raises: UserError if a file is missing or damaged, or the checkpoint is of another architecture."""
@@ -164,7 +177,7 @@ def without_cues(model: CueFusionTransformer) -> CogVideoXTransformer3DModel:
     return base
 
 
-def make_transformer(spec: ModelSpec, seed: int) -> CueFusionTransformer:
+def make_transformer(spec: ModelSpec, seed: int) -> CueBackbone:
     """The transformer a training starts from; `seed` decides whatever no checkpoint does."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -182,7 +195,13 @@ def load_codec() -> PatchCodec:
 
 
 def make_codec(spec: ModelSpec, tiling: bool = False) -> VideoCodec:
-    """The codec that a model's latents are of, frozen; `tiling` is for CogVideoX's alone.
+    """The codec that a model's latents are of, frozen; `tiling` is for the published ones.
 
     Raises: UserError if its directory is missing or damaged."""
-    return load_codec() if spec.codec == "embedded" else load_published_codec(spec.base, tiling)
+    match spec.codec:
+        case "embedded":
+            return load_codec()
+        case "cogvideox":
+            return load_published_codec(spec.base, tiling)
+        case "wan":
+            return load_wan_codec(spec.base, tiling)

@@ -1,29 +1,34 @@
-"""CogVideoX as it is published: the parts of a local directory in diffusers' layout, beside the transformer.
+"""Models as they are published: the parts of a local directory in diffusers' layout, beside the transformer.
 
-`vae/`, `text_encoder/`, `tokenizer/` and `scheduler/` of CogVideoX1.5-5B-I2V or CogVideoX-5B-I2V. Nothing is ever
-fetched: what is missing is said."""
+`vae/`, `text_encoder/`, `tokenizer/` and `scheduler/` of CogVideoX1.5-5B-I2V, CogVideoX-5B-I2V or Wan2.2-TI2V-5B.
+Nothing is ever fetched: what is missing is said."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
 from directanimator.errors import UserError
+from directanimator.model.codec import GROUP
+from directanimator.model.spec import TextEncoderName
 
 if TYPE_CHECKING:
-    from transformers import T5EncoderModel, T5Tokenizer
+    from transformers import T5EncoderModel, T5Tokenizer, UMT5EncoderModel
 
 T = TypeVar("T")
 EMPTY_TEXT_FILE = "empty_text.safetensors"
 """In a checkpoint of a model that is told words: the text tokens of an empty caption."""
 FRAMES_IN_STEP = 8
-"""The VAE keeps 8k + 1 frames and no other number."""
+"""CogVideoX's VAE keeps 8k + 1 frames and no other number."""
+SHIFTS = ("snr_shift_scale", "flow_shift", "shift")
+"""What `sampling.snr_shift_scale` is called in the settings of published schedulers."""
 
 
 class CogVideoXCodec:
@@ -62,11 +67,9 @@ class CogVideoXCodec:
         return self._reference_scale * self._mean(image)
 
     def _mean(self, video: Tensor) -> Tensor:
-        _, frames, _, height, width = video.shape
-        if frames % FRAMES_IN_STEP != 1:
-            raise ValueError(f"expected 8k + 1 frames, got {frames}; CogVideoX's VAE keeps no other number")
-        if height % self.cell or width % self.cell:
-            raise ValueError(f"expected sides in multiples of {self.cell}, got {height} x {width}; resize the clip")
+        if video.shape[1] % FRAMES_IN_STEP != 1:
+            raise ValueError(f"expected 8k + 1 frames, got {video.shape[1]}; CogVideoX's VAE keeps no other number")
+        _check_sides(video, self.cell)
         volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
         mean: Tensor = self.vae.encode(volume).latent_dist.mode()
         return mean.transpose(1, 2).float()
@@ -79,8 +82,62 @@ class CogVideoXCodec:
         return video.transpose(1, 2).float().clamp(-1, 1)
 
 
+class WanCodec:
+    """Wan's own video VAE behind the library's protocol, frozen.
+
+    Source: Wan's pipeline in diffusers, whose latents are those of the VAE less their mean, by their deviation.
+    Deviation: the mean of the posterior, as there for images only, so that a pool is the same whoever makes it."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        self.vae = vae.eval().requires_grad_(False)
+        self._mean, self._std = (
+            torch.tensor(vae.config[name]).view(-1, 1, 1) for name in ("latents_mean", "latents_std")
+        )
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return int(self.vae.config["z_dim"])
+
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell and side."""
+        return int(self.vae.config["scale_factor_spatial"])
+
+    @torch.no_grad()
+    def encode(self, video: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
+        """Latents of unit scale for video in [-1, 1].
+
+        Raises: ValueError unless f = 4k + 1 and the sides are multiples of the cell."""
+        if video.shape[1] % GROUP != 1:
+            raise ValueError(f"expected 4k + 1 frames, got {video.shape[1]}; trim or pad the clip")
+        _check_sides(video, self.cell)
+        volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
+        mean: Tensor = self.vae.encode(volume).latent_dist.mode()
+        return (mean.transpose(1, 2).float().cpu() - self._mean) / self._std
+
+    @torch.no_grad()
+    def encode_reference(self, image: Float[Tensor, "b 1 3 h w"]) -> Float[Tensor, "b 1 c lh lw"]:
+        """Latents of a reference image: those of a video of one frame."""
+        return self.encode(image)
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
+        """Video in [-1, 1]."""
+        scaled = latents * self._std + self._mean
+        video: Tensor = self.vae.decode(scaled.transpose(1, 2).to(self.vae.device, self.vae.dtype)).sample
+        return video.transpose(1, 2).float().clamp(-1, 1)
+
+
+def _check_sides(video: Float[Tensor, "b f 3 h w"], cell: int) -> None:
+    _, _, _, height, width = video.shape
+    if height % cell or width % cell:
+        raise ValueError(f"expected sides in multiples of {cell}, got {height} x {width}; resize the clip")
+
+
 def load_published_codec(base: str, tiling: bool = False) -> CogVideoXCodec:
-    """The VAE of a published directory; with tiling, pictures are decoded part by part, in memory that does not grow.
+    """CogVideoX's VAE of a published directory; with tiling, pictures are decoded part by part, in memory that does not
+    grow.
 
     Raises: UserError if it is missing or damaged."""
     directory = part_of(base, "vae")
@@ -90,10 +147,21 @@ def load_published_codec(base: str, tiling: bool = False) -> CogVideoXCodec:
     return CogVideoXCodec(vae)
 
 
+def load_wan_codec(base: str, tiling: bool = False) -> WanCodec:
+    """Wan's VAE of a published directory; with tiling, pictures are decoded part by part.
+
+    Raises: UserError if it is missing, damaged, or not of image-to-video Wan2.2-5B's kind."""
+    directory = part_of(base, "vae")
+    vae = _loaded(directory, lambda: AutoencoderKLWan.from_pretrained(directory, torch_dtype=torch.float32))
+    if tiling:
+        vae.enable_tiling()
+    return WanCodec(vae)
+
+
 class TextEncoder:
     """The published T5: prompts become the text tokens that the transformer reads, frozen."""
 
-    def __init__(self, tokenizer: "T5Tokenizer", encoder: "T5EncoderModel", max_tokens: int) -> None:
+    def __init__(self, tokenizer: "T5Tokenizer", encoder: "T5EncoderModel | UMT5EncoderModel", max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._encoder = encoder.eval().requires_grad_(False)
         self._max_tokens = max_tokens
@@ -108,38 +176,50 @@ class TextEncoder:
         return tokens.float()
 
 
-def load_text_encoder(base: str, text_embed_dim: int, max_tokens: int) -> TextEncoder:
-    """The T5 of a published directory.
+class MaskedTextEncoder(TextEncoder):
+    """Wan's UMT5, which is not told the padding, and whose tokens of padding are zero."""
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "b m t"]:
+        """Tokens of each prompt, cut to the model's number of them, or filled up to it with zeros.
+
+        Source: Wan's pipeline in diffusers. Deviation: prompts are taken as they are, where it repairs broken
+        characters first."""
+        told = self._tokenizer(
+            list(prompts), padding="max_length", max_length=self._max_tokens, truncation=True, return_tensors="pt"
+        )
+        here, mask = self._encoder.device, told.attention_mask
+        tokens: Tensor = self._encoder(told.input_ids.to(here), mask.to(here))[0]
+        return tokens.float() * mask.to(here)[:, :, None]
+
+
+def load_text_encoder(base: str, kind: TextEncoderName, text_embed_dim: int, max_tokens: int) -> TextEncoder:
+    """The T5 or UMT5 of a published directory.
 
     Raises: UserError if it or its tokenizer is missing or damaged, or of another width."""
-    from transformers import T5EncoderModel, T5Tokenizer  # slow
+    from transformers import T5EncoderModel, T5Tokenizer, UMT5EncoderModel  # slow
 
     words, net = part_of(base, "tokenizer"), part_of(base, "text_encoder")
     if not any((words / name).is_file() for name in ("spiece.model", "tokenizer.json")):
         raise UserError(f"{words} holds no vocabulary; want spiece.model or tokenizer.json")
     tokenizer: T5Tokenizer = _loaded(words, lambda: T5Tokenizer.from_pretrained(words))
-    encoder = _loaded(net, lambda: T5EncoderModel.from_pretrained(net, dtype=torch.bfloat16, local_files_only=True))
+    network = UMT5EncoderModel if kind == "umt5" else T5EncoderModel
+    encoder = _loaded(net, lambda: network.from_pretrained(net, dtype=torch.bfloat16, local_files_only=True))
     width = encoder.config.d_model
     if width != text_embed_dim:
         raise UserError(f"{net} writes tokens of {width} values, model.text_embed_dim={text_embed_dim}")
-    return TextEncoder(tokenizer, encoder, max_tokens)
+    return (MaskedTextEncoder if kind == "umt5" else TextEncoder)(tokenizer, encoder, max_tokens)
 
 
-def check_scheduler(base: str, snr_shift_scale: float) -> None:
-    """Nothing; compares the published noise schedule with the spec's.
+def check_scheduler(base: str, wanted: Mapping[str, object]) -> None:
+    """Nothing; compares the published noise schedule with the settings that the spec's has.
 
     Raises: UserError if the weights were trained on another."""
     path = part_of(base, "scheduler") / "scheduler_config.json"
     published = _read_json(path)
-    wanted: dict[str, object] = {
-        "snr_shift_scale": snr_shift_scale,
-        "prediction_type": "v_prediction",
-        "rescale_betas_zero_snr": True,
-        "beta_schedule": "scaled_linear",
-    }
     for name, value in wanted.items():
         if published.get(name, value) != value:
-            field = "sampling.snr_shift_scale" if name == "snr_shift_scale" else name
+            field = "sampling.snr_shift_scale" if name in SHIFTS else name
             raise UserError(f"{path}: the weights were trained with {name}={published[name]}, not {field}={value}")
 
 
@@ -148,10 +228,10 @@ def part_of(base: str, name: str) -> Path:
 
     Raises: UserError if there is none."""
     if base in ("embedded", "random"):
-        raise UserError(f"model.base={base} has no {name}/; want model.base=DIR, a CogVideoX directory of diffusers")
+        raise UserError(f"model.base={base} has no {name}/; want model.base=DIR, a published directory of diffusers")
     root = Path(base).expanduser()
     if not root.is_dir():
-        raise UserError(f"model.base={base}: no such directory; want a CogVideoX directory of diffusers")
+        raise UserError(f"model.base={base}: no such directory; want a published directory of diffusers")
     directory = root / name
     if not directory.is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "nothing"
@@ -169,7 +249,7 @@ def check_transformer_config(directory: Path, expected: dict[str, object]) -> No
         return
     published = _read_json(path)
     for name, value in expected.items():
-        if name in published and published[name] != value:
+        if name in published and published[name] != (list(value) if isinstance(value, tuple) else value):
             raise UserError(f"{directory} is of another architecture: {name}={published[name]}, the spec wants {value}")
 
 

@@ -6,33 +6,48 @@ from pydantic import Field, model_validator
 
 from directanimator.frozen import FrozenSpec
 
+TextEncoderName = Literal["none", "t5", "umt5"]
+BackboneName = Literal["cogvideox", "wan"]
 Positions = Literal["cells", "learned"]
 Fusion = Literal["adaln", "concat", "cross_attention"]
 CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
 CueCarry = Literal["gated", "ungated", "modulated"]
 Positive = Annotated[int, Field(ge=1)]
+_PARTS_OF: dict[str, dict[str, BackboneName]] = {
+    "base": {"embedded": "cogvideox"},
+    "codec": {"cogvideox": "cogvideox", "wan": "wan"},
+    "text_encoder": {"t5": "cogvideox", "umt5": "wan"},
+}
+"""Values of fields that belong to one backbone; others suit both."""
 
 
 class ModelSpec(FrozenSpec):
-    """A CogVideoX image-to-video transformer with CueFusion blocks."""
+    """An image-to-video transformer with CueFusion blocks."""
 
+    backbone: BackboneName = "cogvideox"
+    """cogvideox (the paper): v-prediction. wan: Wan2.2-TI2V-5B, whose objective is flow matching."""
     base: str = "embedded"
     """`embedded` (the shipped tiny base), `random` (no weights), or a directory in diffusers' layout."""
     num_layers: Positive = 6
     num_heads: Positive = 4
     head_dim: Annotated[int, Field(ge=16, multiple_of=16)] = 64
     latent_channels: Positive = 128
-    """Channels of the codec's latents; the transformer reads twice as many (noisy + reference)."""
+    """Channels of the codec's latents; CogVideoX reads twice as many (noisy + reference)."""
     patch_size: Positive = 1
     patch_size_t: Positive | None = None
-    """Temporal patch of CogVideoX 1.5; None for 1.0."""
-    time_embed_dim: Positive = 256
+    """Temporal patch of CogVideoX 1.5; None for 1.0 and for Wan."""
+    feed_forward_dim: Positive | None = None
+    """Width inside a block's feed-forward layer; None: four times that of a token, as in CogVideoX. Wan has its own."""
+    time_embed_dim: Positive = 64
+    """Width of the embedded timestep; on Wan, of the one that modulates the cues."""
     text_embed_dim: Positive = 32
     max_text_tokens: Positive = 2
     ofs_embed_dim: Positive | None = None
     """Only CogVideoX1.5-I2V has it."""
-    codec: Literal["embedded", "cogvideox"] = "embedded"
+    codec: Literal["embedded", "cogvideox", "wan"] = "embedded"
+    """embedded, or the VAE of the directory model.base: CogVideoX's (16 channels, cells of 8 px) or Wan2.2-TI2V-5B's
+    (48, 16 px)."""
     fusion: Fusion = "adaln"
     """How the cues enter the transformer. adaln (the paper): modulated by time, added in every block. concat: joined to
     the channels of the input. cross_attention: looked up by the video tokens in every block."""
@@ -44,8 +59,8 @@ class ModelSpec(FrozenSpec):
     positions: Positions = "cells"
     """cells: rotary positions count cells, as in CogVideoX 1.5. learned: as in CogVideoX-5B-I2V (1.0), rotary positions
     are measured in the 60 x 90 cells that it was trained on, and a learned table is added."""
-    text_encoder: Literal["none", "t5"] = "none"
-    """none: the model is told no words. t5: captions, by the T5 of the directory model.base."""
+    text_encoder: TextEncoderName = "none"
+    """none: the model is told no words. t5, umt5: captions, by CogVideoX's or Wan's T5 of the directory model.base."""
 
     cue_carry: CueCarry = "gated"
     """What of a cue the next block is given. gated (the paper, equation 3): the raw cue and a gated share of the
@@ -65,7 +80,22 @@ class ModelSpec(FrozenSpec):
         return self
 
     @model_validator(mode="after")
-    def _temporal_patch_is_square_with_linear_embedding(self) -> "ModelSpec":
+    def _the_embedded_base_has_the_embedded_codec(self) -> "ModelSpec":
         if self.base == "embedded" and self.codec != "embedded":
             raise ValueError("base=embedded was trained on codec=embedded; use base=random or a directory")
+        return self
+
+    @model_validator(mode="after")
+    def _each_backbone_has_its_own_parts_and_options(self) -> "ModelSpec":
+        for name, parts in _PARTS_OF.items():
+            owner = parts.get(getattr(self, name), self.backbone)
+            if owner != self.backbone:
+                raise ValueError(f"{name}={getattr(self, name)} needs backbone={owner}")
+        if self.backbone == "cogvideox" and self.feed_forward_dim is not None:
+            raise ValueError(f"feed_forward_dim={self.feed_forward_dim} needs backbone=wan; CogVideoX has 4 x width")
+        if self.backbone == "wan":
+            for name in ("patch_size_t", "ofs_embed_dim", "positions"):
+                value, only = getattr(self, name), type(self).model_fields[name].default
+                if value != only:
+                    raise ValueError(f"{name}={value} needs backbone=cogvideox; wan has {str(only).lower()}")
         return self

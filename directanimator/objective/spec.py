@@ -6,6 +6,13 @@ from pydantic import Field
 
 from directanimator.frozen import FrozenSpec
 
+NUM_TIMESTEPS = 1000
+"""Of both objectives; the last is noise alone."""
+V_SCHEDULERS = ("ddim", "dpm")
+"""Samplers of v-prediction, which CogVideoX is trained with."""
+FLOW_SCHEDULERS = ("euler", "unipc")
+"""Samplers of flow matching, which Wan is trained with; UniPC is the published one."""
+
 
 class DenoisingSpec(FrozenSpec):
     """Where the denoising loss looks. Deviation: both at 1 are the plain loss; a short training has no steps to spend
@@ -20,7 +27,8 @@ class DenoisingSpec(FrozenSpec):
 class SamplingSpec(FrozenSpec):
     """The sampler and its guidance."""
 
-    scheduler: Literal["ddim", "dpm"] = "ddim"
+    scheduler: Literal["ddim", "dpm", "euler", "unipc"] = "ddim"
+    """ddim, dpm: of CogVideoX. euler, unipc: of Wan."""
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 1
     """1 asks for the mean of all answers: blurred, but what a model can give after minutes of training. More steps ask
     for one answer in detail, which takes longer to learn."""
@@ -29,4 +37,4 @@ class SamplingSpec(FrozenSpec):
     guidance_over: Literal["text", "cues"] = "cues"
     """What the null branch leaves out. At full scale text (cues stay in both); the embedded model has no text."""
     snr_shift_scale: Annotated[float, Field(gt=0, le=16)] = 3.0
-    """CogVideoX's noise schedule shift."""
+    """How far the noise schedule is shifted towards noise: CogVideoX's snr_shift_scale, Wan's flow_shift."""

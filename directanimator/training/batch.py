@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
-from directanimator.model.cue_fusion import CueFusionOutput
+from directanimator.model.backbone import CueFusionOutput
 from directanimator.model.cue_streams import CueLatents
-from directanimator.objective.denoising import add_noise, denoising_loss, signal_and_noise_rates, velocity_target
+from directanimator.objective.denoising import add_noise, denoising_loss
+from directanimator.objective.noise_process import NoiseProcess, VPrediction
+from directanimator.objective.spec import NUM_TIMESTEPS
 from directanimator.training.loop import Losses
 
 
@@ -40,6 +42,11 @@ def samples_of(step: int, global_batch_size: int, rank: int, world: int) -> rang
     device = global_batch_size // world
     start = step * global_batch_size + rank * device
     return range(start, start + device)
+
+
+def noisy_timestep(draw: Draw, noise_bias: float) -> int:
+    """A timestep of 0 to 999, the noisier the likelier: of density t^(noise_bias - 1), so that 1 is uniform."""
+    return min(int(NUM_TIMESTEPS * draw.rng.random() ** (1 / noise_bias)), NUM_TIMESTEPS - 1)
 
 
 def gaussian_noise(draws: Sequence[Draw], shape: tuple[int, ...]) -> Float[Tensor, "b *s"]:
@@ -95,22 +102,33 @@ class NoisedBatch(NamedTuple):
 
     noisy_latents: Float[Tensor, "b lf c lh lw"]
     velocity: Float[Tensor, "b lf c lh lw"]
+    timestep: Real[Tensor, " b"]
+    """As the model is told it."""
 
 
-def noised(batch: DenoisingBatch, alphas_cumprod: Float[Tensor, " t"]) -> NoisedBatch:
-    """Noisy latents and the velocity that undoes the noise."""
-    rates = signal_and_noise_rates(alphas_cumprod, batch.timestep, batch.latents.ndim)
-    return NoisedBatch(add_noise(batch.latents, batch.noise, rates), velocity_target(batch.latents, batch.noise, rates))
+def noised(batch: DenoisingBatch, process: NoiseProcess) -> NoisedBatch:
+    """Noisy latents, the velocity that undoes the noise, and their timestep."""
+    rates = process.rates(batch.timestep, batch.latents.ndim)
+    return NoisedBatch(
+        add_noise(batch.latents, batch.noise, rates),
+        process.target(batch.latents, batch.noise, rates),
+        process.told(batch.timestep),
+    )
 
 
-def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Module, DenoisingBatch], Losses]:
-    """The objective of pretraining and of the same-ID stage: L_denoise."""
+def same_id_objective(process: NoiseProcess) -> Callable[[nn.Module, DenoisingBatch], Losses]:
+    """The objective of the same-ID stage: L_denoise."""
 
     def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
-        pair = noised(batch, alphas_cumprod)
+        pair = noised(batch, process)
         output: CueFusionOutput = model(
-            pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep, batch.cues
+            pair.noisy_latents, batch.reference_latents, batch.text, pair.timestep, batch.cues
         )
         return {"loss": denoising_loss(output.velocity, pair.velocity, batch.weights)}
 
     return objective
+
+
+def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Module, DenoisingBatch], Losses]:
+    """The objective of pretraining, by v-prediction: L_denoise."""
+    return same_id_objective(VPrediction(alphas_cumprod))

@@ -11,15 +11,15 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from directanimator.model.cue_fusion import CueFusionTransformer
+from directanimator.model.backbone import CueBackbone
 
 
-def shard(model: CueFusionTransformer, device_type: str) -> None:
+def shard(model: CueBackbone, device_type: str) -> None:
     """Nothing; spreads the model over all processes, block by block, on their devices."""
     # Nobody changes an output of the model in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
-    for block in model.transformer_blocks:
+    for block in model.cue_blocks:
         fully_shard(block, mesh=mesh)
     # By default the outermost part stays whole after a forward pass, and that of a held-out loss has no backward pass.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)

@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 from directanimator.cues.spec import CueSpec
 from directanimator.data.pool import Rows
-from directanimator.model.cue_fusion import CueFusionOutput, CueFusionTransformer
+from directanimator.model.backbone import CueBackbone, CueFusionOutput
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import denoising_loss, person_weights
+from directanimator.objective.noise_process import NoiseProcess
 from directanimator.objective.same2x import s2x_loss
 from directanimator.objective.spec import DenoisingSpec
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
-    denoising_objective,
     draw_for,
     gaussian_noise,
     noised,
+    noisy_timestep,
+    same_id_objective,
     samples_of,
 )
 from directanimator.training.loop import Losses
@@ -33,7 +35,6 @@ SAME_ID, CROSS_ID, HELD_OUT = 1, 2, 3
 """Codes of the stages in the seeds of their random draws, and of the held-out loss in its own."""
 HELD_OUT_TIMESTEPS = (249, 499, 749, 999)
 """Where the held-out loss looks: quarters of the schedule, the last of which is noise alone."""
-NUM_TIMESTEPS = 1000
 
 Objective = Callable[[nn.Module, DenoisingBatch], Losses]
 
@@ -61,7 +62,7 @@ class BatchSource:
         draws = [draw_for(self.seed, self.stage, number) for number in numbers]
         items = [int(draw.rng.integers(len(self.pool["latents"]))) for draw in draws]
         told = [self._cues_told(item, draw) for item, draw in zip(items, draws, strict=True)]
-        return self._batch(items, told, draws, [self._timestep(draw) for draw in draws])
+        return self._batch(items, told, draws, [noisy_timestep(draw, self.denoising.noise_bias) for draw in draws])
 
     def held_out_batches(self) -> Iterator[DenoisingBatch]:
         """Every item of the pool at each held-out timestep, driven as the stage's new pairs are. Nothing is drawn but
@@ -96,9 +97,6 @@ class BatchSource:
         without = torch.tensor([draw.rng.random() < self.optim.text_dropout for draw in draws])
         return torch.where(without[:, None, None], self.empty_text, told)
 
-    def _timestep(self, draw: Draw) -> int:
-        return int(NUM_TIMESTEPS * draw.rng.random() ** (1 / self.denoising.noise_bias))
-
     def _coverage(self, items: list[int]) -> Float[Tensor, "b lf 1 lh lw"]:
         """Where the target's person is in any frame that a latent holds, in [0, 1]."""
         body = self.pool["own_masks"][items][:, :, 0]
@@ -118,18 +116,16 @@ def no_text(spec: ModelSpec) -> Float[Tensor, "1 m t"]:
     return torch.zeros(1, spec.max_text_tokens, spec.text_embed_dim)
 
 
-def cross_id_objective(
-    alphas_cumprod: Float[Tensor, " t"], teacher: CueFusionTransformer, spec: Same2XSpec
-) -> Objective:
+def cross_id_objective(process: NoiseProcess, teacher: CueBackbone, spec: Same2XSpec) -> Objective:
     """L = L_denoise + weight * L_S2X on the same noisy latents, noise, timestep and reference.
 
     The teacher sees the target's own cues, the student those of the driving person.
     Source: Beyond Skeletons, Same2X. Deviation: none known; the teacher's cues are inferred."""
-    block = spec.block(len(teacher.transformer_blocks))
+    block = spec.block(len(teacher.cue_blocks))
 
     def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
-        pair = noised(batch, alphas_cumprod)
-        told = (pair.noisy_latents, batch.reference_latents, batch.text, batch.timestep)
+        pair = noised(batch, process)
+        told = (pair.noisy_latents, batch.reference_latents, batch.text, pair.timestep)
         output: CueFusionOutput = model(*told, batch.cues, features_after=block if spec.enabled else None)
         denoising = denoising_loss(output.velocity, pair.velocity, batch.weights)
         if output.features is None:
@@ -141,11 +137,11 @@ def cross_id_objective(
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, source: BatchSource, alphas_cumprod: Float[Tensor, " t"]) -> float:
+def held_out_loss(model: nn.Module, source: BatchSource, process: NoiseProcess) -> float:
     """The mean denoising loss over the held-out batches of a source, whose pool no training has seen.
 
     A function of the weights alone, so that trainings can be compared step by step. The alignment loss is not in it."""
-    objective = denoising_objective(alphas_cumprod)
+    objective = same_id_objective(process)
     device = next(model.parameters()).device
     losses = [objective(model, batch.to(device))["loss"] for batch in source.held_out_batches()]
     return float(torch.stack(losses).mean())

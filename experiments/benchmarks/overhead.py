@@ -20,7 +20,8 @@ from experiments.experiment import launch
 from experiments.pools import train_pool
 from experiments.record import RunDirectory
 from experiments.stage import StageJob, run_steps
-from experiments.tracking import MlflowTracker, prepare
+from experiments.tracking.server import prepare
+from experiments.tracking.tracker import MlflowTracker
 
 STEPS, ROUNDS = 60, 3
 

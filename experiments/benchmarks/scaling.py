@@ -26,7 +26,7 @@ from experiments.benchmarks.process_memory import alone, resident_bytes
 from experiments.edit import edit
 from experiments.experiment import launch
 from experiments.presets import PRESETS
-from experiments.spec import SPATIAL_COMPRESSION, ExperimentSpec
+from experiments.spec import ExperimentSpec
 from experiments.stage import StageJob
 
 CLIPS = (100, 1_000, 10_000, 100_000)
@@ -40,7 +40,7 @@ LITTLE_WORK = {"model.base": "random", "model.num_layers": 1, "model.num_heads":
 
 def zero_item(spec: ExperimentSpec) -> dict[str, np.ndarray]:
     """A prepared clip of a spec without text, all zero; the fields that `prepare` makes."""
-    side, channels, frames = spec.data.size // SPATIAL_COMPRESSION, spec.model.latent_channels, spec.data.latent_frames
+    side, channels, frames = spec.latent_side, spec.model.latent_channels, spec.data.latent_frames
     latents = np.zeros((frames, channels, side, side), np.float16)
     masks = np.zeros((frames, 2, MASK_CHANNELS, side, side), np.float16)
     item: dict[str, np.ndarray] = {"latents": latents, "reference": latents[:1]}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from directanimator.data.spec import Subset
 from directanimator.errors import UserError
+from directanimator.markdown import plain_cell, table_lines
 from directanimator.metrics.intervals import MIN_CLIPS, Interval, bootstrap_mean, paired_difference
 from directanimator.metrics.protocol import Protocol, compare
 
@@ -271,10 +272,5 @@ def _text_block(table: _Table, chosen: Sequence[int], lengths: Sequence[int]) ->
 
 
 def _markdown_table(table: _Table) -> str:
-    rows = [["", *table.columns], ["---"] * (len(table.columns) + 1), *([name, *cells] for name, cells in table.rows)]
-    lines = ["| " + " | ".join(_markdown_cell(text) for text in row) + " |" for row in rows]
-    return "\n".join([f"### {table.title}", "", *lines])
-
-
-def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("[", "\\[")
+    rows = [[plain_cell(text) for text in (name, *cells)] for name, cells in table.rows]
+    return "\n".join([f"### {table.title}", "", *table_lines(["", *map(plain_cell, table.columns)], rows)])

@@ -37,8 +37,8 @@ from directanimator.metrics.trivial import (
     paste_driving_person,
     repeat_reference,
 )
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
-from directanimator.model.cue_fusion import CueFusionTransformer
 from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
@@ -119,7 +119,7 @@ def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
 
 @torch.no_grad()
 def generate_clips(
-    model: CueFusionTransformer, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
+    model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
 ) -> list[UInt8[np.ndarray, "f h w 3"]]:
     """The model's answers to test clips."""
     made: list[np.ndarray] = []
@@ -174,7 +174,7 @@ def _scored(clips: Sequence[TestClip], answers: Sequence[UInt8[np.ndarray, "f h 
 
 
 def evaluate(
-    model: CueFusionTransformer,
+    model: CueBackbone,
     codec: VideoCodec,
     spec: ExperimentSpec,
     run: RunDirectory,

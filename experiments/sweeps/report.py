@@ -8,7 +8,7 @@ from experiments.edit import format_value
 from experiments.spec import fingerprint
 from experiments.sweeps.registry import SWEEPS
 from experiments.sweeps.space import Choice, Domain, Sweep
-from experiments.tracking import public_uri
+from experiments.tracking.address import public_uri
 
 if TYPE_CHECKING:
     from experiments.sweeps.search import Result

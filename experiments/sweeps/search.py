@@ -1,16 +1,13 @@
 """Studies that several workers share: who draws which parameters, who takes over from the dead, what to give up.
 
-The one module that imports Optuna. A worker holds a lock file of the kernel's for the trial that it runs. The lock of
+A worker holds a lock file of the kernel's for the trial that it runs. The lock of
 a killed worker is free, so that the next one who asks takes the trial over: same number, same parameters."""
 
 import contextlib
 import hashlib
-import json
 import math
-import os
 import socket
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +15,15 @@ from typing import Literal
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from directanimator.atomic import explained
-from directanimator.errors import UserError, did_you_mean
+from directanimator.errors import UserError
 from experiments.edit import Leaf
 from experiments.record import locked
 from experiments.sweeps.space import Choice, Domain, Sweep, ends, holds_integers
-from experiments.tracking import public_uri
+from experiments.sweeps.storage import is_server, open_storage, quiet, storage_explained
+from experiments.tracking.address import public_uri
 
 State = Literal["complete", "pruned", "failed", "running"]
 
@@ -38,7 +32,6 @@ REPORTS = 9
 WILCOXON_P = 0.1
 MOST_DEATHS = 4
 """Workers that may die of one trial before it is failed: it may be what kills them."""
-JOURNAL_PATIENCE_S = 60.0
 UNCLAIMED_S = 60.0
 """Age at which a trial on a server, that no worker has signed for, is taken to be left by one that died."""
 POLL_S = 0.2
@@ -49,7 +42,6 @@ _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
 }
-_DRIVERS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ class Trial:
 
     def report(self, step: int, value: float) -> bool:
         """Whether the trial should be given up, by what it and others reported at their steps so far."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             if step not in self._frozen().intermediate_values:
                 self._trial.report(value, step)
             return self._trial.should_prune()
@@ -91,7 +83,7 @@ class Trial:
         """The objective of a trial that leaves out seeds: the best trial's mean plus their difference on shared seeds.
 
         A plain mean over fewer seeds would compare easy seeds with hard ones."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             ours, best = self._frozen().intermediate_values, self._study.best_trial.intermediate_values
         shared = [ours[step] - best[step] for step in ours if step in best]
         objective = self._sweep.objectives[0].metric
@@ -103,7 +95,7 @@ class Trial:
         if missing:
             self.fail(f"{', '.join(missing)} has no value")
             return
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             self._trial.set_user_attr("values", {metric: values[metric] for metric in self._sweep.metrics})
             self._trial.set_user_attr("estimated", estimated)
             known = self._frozen().constraints
@@ -114,12 +106,12 @@ class Trial:
 
     def give_up(self) -> None:
         """Nothing; the trial is done without a result, as `report` advised."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             self._study.tell(self._trial, state=TrialState.PRUNED)
 
     def fail(self, reason: str) -> None:
         """Nothing; the trial is done, and this is why it has no result."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             self._trial.set_user_attr("reason", reason)
             self._study.tell(self._trial, state=TrialState.FAIL)
 
@@ -128,7 +120,7 @@ class Trial:
         from optuna.artifacts import FileSystemArtifactStore, upload_artifact
         from optuna_dashboard import save_note
 
-        with _storage_explained(self._address), explained(self._artifacts):
+        with storage_explained(self._address), explained(self._artifacts):
             self._artifacts.mkdir(parents=True, exist_ok=True)
             for file in files:
                 store = FileSystemArtifactStore(str(self._artifacts))
@@ -170,7 +162,7 @@ class Search:
         self._artifacts = place / "artifacts"
         self._locks = place / "locks" / f"{name}-{_digest(public_uri(address))}"
         self._place = _digest(f"{socket.gethostname()}:{place.absolute()}")
-        with _storage_explained(address):
+        with storage_explained(address):
             storage = open_storage(address)
             directions = [goal.direction for goal in sweep.objectives]
             self.study = optuna.create_study(
@@ -207,7 +199,7 @@ class Search:
 
     def claim(self, budget: int) -> Claim | Literal["busy"] | None:
         """A trial of a dead worker, else a new one; "busy" if others hold all that is left; None if nothing is left."""
-        with locked(self._locks / "ask.lock"), _storage_explained(self._address):
+        with locked(self._locks / "ask.lock"), storage_explained(self._address):
             trials = self.study.get_trials(deepcopy=False)
             ours = [trial for trial in trials if not trial.state.is_finished() and self._is_ours(trial)]
             for orphan in ours:
@@ -223,12 +215,12 @@ class Search:
         """Every trial, by number.
 
         Raises: UserError if the storage cannot be used."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             return [_result(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def best(self) -> list[Result]:
         """The best feasible trial, or all that no other one beats in every objective; empty if none is complete."""
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             complete = [t for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
             if not any(_is_feasible(trial) for trial in complete):
                 return []
@@ -241,7 +233,7 @@ class Search:
         if place is not None:
             return bool(place == self._place)
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return not _is_server(self._address) or time.time() - started > UNCLAIMED_S
+        return not is_server(self._address) or time.time() - started > UNCLAIMED_S
 
     def _lock_of(self, number: int) -> Path:
         return self._locks / f"trial_{number}.lock"
@@ -294,7 +286,7 @@ class Search:
             raise
 
     def _note_left(self, trial: optuna.Trial) -> None:
-        with _storage_explained(self._address):
+        with storage_explained(self._address):
             if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                 trial.set_user_attr("left", True)
 
@@ -307,7 +299,7 @@ class Search:
 
 
 def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
-    with _quiet():
+    with quiet():
         if sweep.pruner == "hyperband":
             return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=REPORTS, reduction_factor=3)
         if sweep.pruner == "wilcoxon":
@@ -340,128 +332,6 @@ def _result(trial: FrozenTrial) -> Result:
 
 def _is_feasible(trial: FrozenTrial) -> bool:
     return all(excess <= 0 for excess in trial.constraints.values())
-
-
-# ---------------------------------------------------------------- storage
-
-
-class _KernelLock(JournalFileOpenLock):
-    """The journal's lock: free as soon as its holder dies, and the holder's half-written line is then removed."""
-
-    def __init__(self, journal: Path) -> None:
-        super().__init__(str(journal), grace_period=None)
-        self._journal = journal
-        self._held = contextlib.ExitStack()
-
-    def acquire(self) -> bool:
-        deadline = time.monotonic() + JOURNAL_PATIENCE_S
-        while True:
-            try:
-                self._held.enter_context(locked(self._journal.with_name(f"{self._journal.name}.lock"), wait=False))
-                break
-            except UserError as problem:
-                if time.monotonic() > deadline:
-                    raise UserError(f"the studies in {self._journal} are locked by another process") from problem
-                time.sleep(0.002)
-        _remove_torn_line(self._journal)
-        return True
-
-    def release(self) -> None:
-        self._held.close()
-
-
-def _remove_torn_line(journal: Path) -> None:
-    with journal.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        start = end
-        while start and not _is_newline(file.fileno(), start - 1):
-            start -= 1
-        if start != end:
-            file.truncate(start)
-
-
-def _is_newline(descriptor: int, offset: int) -> bool:
-    return os.pread(descriptor, 1, offset) == b"\n"
-
-
-def _is_server(address: str) -> bool:
-    return "://" in address
-
-
-def open_storage(address: str) -> BaseStorage:
-    """The storage at an address: `postgresql://...`, `sqlite:///...`, or the path of a journal file.
-
-    Raises: UserError if it cannot be used."""
-    with _storage_explained(address):
-        if _is_server(address):
-            return _database(address)
-        journal = Path(address)
-        with explained(journal):
-            journal.parent.mkdir(parents=True, exist_ok=True)
-            journal.open("ab").close()
-        _check_journal(journal)
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_KernelLock(journal)))
-
-
-def _database(address: str) -> BaseStorage:
-    scheme, _, rest = address.partition("://")
-    if scheme not in _DRIVERS:
-        known = ", ".join(f"{name}://" for name in _DRIVERS)
-        raise UserError(f"unknown storage {scheme}://: known are {known} and files{did_you_mean(scheme, _DRIVERS)}")
-    # No connection stays open through a training of hours, during which the server may restart.
-    limits: dict[str, object] = {"connect_args": {"connect_timeout": 10}} if scheme == "postgresql" else {}
-    return RDBStorage(f"{_DRIVERS[scheme]}://{rest}", engine_kwargs={"poolclass": NullPool, **limits})
-
-
-def _check_journal(journal: Path) -> None:
-    with journal.open("rb") as file:
-        first = file.readline()
-    if first.endswith(b"\n"):
-        try:
-            known = isinstance(json.loads(first), dict)
-        except ValueError:
-            known = False
-        if not known:
-            raise UserError(f"{journal} is no journal of Optuna")
-
-
-def serve_dashboard(address: str, place: Path, host: str, port: int) -> None:
-    """Nothing; serves the dashboard of all studies at an address, with the artifacts in `place`, until killed.
-
-    Raises: UserError if the storage cannot be used."""
-    from optuna.artifacts import FileSystemArtifactStore
-    from optuna_dashboard import run_server
-
-    artifacts = place / "artifacts"
-    with explained(artifacts):
-        artifacts.mkdir(parents=True, exist_ok=True)
-    run_server(open_storage(address), host, port, FileSystemArtifactStore(str(artifacts)))
-
-
-@contextlib.contextmanager
-def _storage_explained(address: str) -> Iterator[None]:
-    """A block in which what goes wrong with the storage becomes one line without password, and Optuna is quiet."""
-    try:
-        with _quiet():
-            yield
-    except UserError:
-        raise
-    except ImportError as problem:
-        wanted = "pip install 'directanimator[postgres]'"
-        raise UserError(f"{public_uri(address)} needs another package: {wanted}") from problem
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, json.JSONDecodeError) as problem:
-        cause = problem.__cause__ or problem
-        reason = " ".join(str(cause).replace(address, public_uri(address)).split())[:200]
-        raise UserError(f"the studies at {public_uri(address)} cannot be used: {reason}") from problem
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A block without Optuna's remarks on what is experimental, and without its log of every trial."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def _digest(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ablations.registry import ABLATIONS
 from directanimator.atomic import atomic_write, write_json
+from directanimator.markdown import plain_cell, table_lines
 from directanimator.metrics.catalog import BY_NAME
 from experiments.evaluation.comparison import METRICS
 from experiments.record import RunDirectory
@@ -320,13 +321,8 @@ def _text(grid: Grid) -> str:
 
 
 def _markdown(grid: Grid) -> str:
-    rows = [grid.head, tuple("---" for _ in grid.head), *grid.rows]
-    lines = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in rows]
-    return "\n".join([f"## {grid.title}", "", *lines])
-
-
-def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("[", "\\[")
+    rows = [[plain_cell(cell) for cell in row] for row in grid.rows]
+    return "\n".join([f"## {grid.title}", "", *table_lines([plain_cell(cell) for cell in grid.head], rows)])
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from directanimator.data.spec import Subset
 from directanimator.extraction.spec import FaceBackend, MaskBackend
 from directanimator.metrics.spec import NetworkName
 from experiments.edit import Leaf, edit, leaves
-from experiments.spec import CODEC_CHANNELS, ExperimentSpec
+from experiments.spec import CODEC_CELLS, CODEC_CHANNELS, ExperimentSpec
 
 BASE = ExperimentSpec()
 
@@ -63,11 +63,13 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "model.text_embed_dim": COUNTS,
     "model.max_text_tokens": COUNTS,
     "model.ofs_embed_dim": st.none() | COUNTS,
-    "model.codec": st.sampled_from(["embedded", "cogvideox"]),
+    "model.codec": st.sampled_from(["embedded", "cogvideox", "wan"]),
+    "model.backbone": st.sampled_from(["cogvideox", "wan"]),
+    "model.feed_forward_dim": st.none() | COUNTS,
     "model.fusion": st.sampled_from(["adaln", "concat", "cross_attention"]),
     "model.cue_init": st.sampled_from(["zero", "default"]),
     "model.positions": st.sampled_from(["cells", "learned"]),
-    "model.text_encoder": st.sampled_from(["none", "t5"]),
+    "model.text_encoder": st.sampled_from(["none", "t5", "umt5"]),
     "model.cue_entry": st.sampled_from(["residual", "attention"]),
     "model.cue_carry": st.sampled_from(["gated", "ungated", "modulated"]),
     "optim.learning_rate": floats(0, 1, exclude_min=True),
@@ -92,7 +94,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "same2x.enabled": st.booleans(),
     "same2x.weight": SHARES,
     "same2x.depth": floats(0, 1, exclude_min=True),
-    "sampling.scheduler": st.sampled_from(["ddim", "dpm"]),
+    "sampling.scheduler": st.sampled_from(["ddim", "dpm", "euler", "unipc"]),
     "sampling.num_steps": st.integers(1, 1000),
     "sampling.guidance_scale": floats(1, 30),
     "sampling.guidance_over": st.sampled_from(["text", "cues"]),
@@ -122,6 +124,13 @@ COUPLED = {
     "model.latent_channels",
     "model.patch_size",
     "model.codec",
+    "model.backbone",
+    "model.feed_forward_dim",
+    "model.patch_size_t",
+    "model.ofs_embed_dim",
+    "model.positions",
+    "model.text_encoder",
+    "sampling.scheduler",
     "model.fusion",
     "model.cue_entry",
     "model.cue_carry",
@@ -136,13 +145,41 @@ FOLDER_NEEDS: dict[str, Any] = {
 FREE = sorted(LEGAL.keys() - COUPLED)
 
 
+def _of_cogvideox(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model.feed_forward_dim": None,
+        "model.codec": {"wan": "cogvideox"}.get(*[values["model.codec"]] * 2),
+        "model.text_encoder": {"umt5": "t5"}.get(*[values["model.text_encoder"]] * 2),
+        "sampling.scheduler": {"euler": "ddim", "unipc": "dpm"}.get(*[values["sampling.scheduler"]] * 2),
+    }
+
+
+def _of_wan(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model.base": {"embedded": "random"}.get(*[values["model.base"]] * 2),
+        "model.codec": {"cogvideox": "wan"}.get(*[values["model.codec"]] * 2),
+        "model.text_encoder": {"t5": "umt5"}.get(*[values["model.text_encoder"]] * 2),
+        "sampling.scheduler": {"ddim": "euler", "dpm": "unipc"}.get(*[values["sampling.scheduler"]] * 2),
+        "model.patch_size_t": None,
+        "model.ofs_embed_dim": None,
+        "model.positions": "cells",
+    }
+
+
+OTHER_BACKBONE = {"cogvideox": _of_cogvideox, "wan": _of_wan}
+"""What agrees with a backbone, of values that may be the other one's."""
+
+
 def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
     """The values, with those that contradict others moved to the nearest that do not."""
+    values |= OTHER_BACKBONE[values["model.backbone"]](values)
     if values["model.base"] == "embedded":
         values["model.codec"] = "embedded"
     if values["model.fusion"] != "adaln":
         values |= {"model.cue_entry": "residual", "model.cue_carry": "gated"}
     values["model.latent_channels"] = CODEC_CHANNELS[values["model.codec"]]
+    if values["data.size"] // CODEC_CELLS[values["model.codec"]] % 2:
+        values["model.patch_size"] = 1
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None

@@ -1,5 +1,7 @@
 """The planner: its counts are those of models that are made, its advice fits, and it answers at once."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -87,14 +89,12 @@ def allocated_for_backward(spec: ModelSpec, grid: LatentGrid) -> int:
     return total
 
 
-@pytest.mark.parametrize("patch_size_t", [None, 2])
+@pytest.mark.parametrize("own", [{}, {"patch_size_t": 2}, {"backbone": "wan", "feed_forward_dim": 96}], ids=str)
 @pytest.mark.parametrize("layers", [2, 5])
 def test_bytes_kept_for_backward_are_those_that_a_forward_pass_leaves_allocated(
-    patch_size_t: int | None, layers: int
+    own: dict[str, Any], layers: int
 ) -> None:
-    spec = ModelSpec(
-        base="random", num_layers=layers, num_heads=4, head_dim=32, latent_channels=8, patch_size_t=patch_size_t
-    )
+    spec = ModelSpec(base="random", num_layers=layers, num_heads=4, head_dim=32, latent_channels=8, **own)
     grid = LatentGrid(2, 4, 12, 12)
     assert count_model(spec, grid).activation_bytes == pytest.approx(allocated_for_backward(spec, grid), rel=0.1)
 

@@ -1,5 +1,6 @@
 """What the items of a split are made of, whatever a variant is trained on; and where its cross-ID pairs come from."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.errors import UserError
+from directanimator.extraction.recorded import FRAME_ARRAYS
+from directanimator.extraction.store import Store
+from directanimator.places import cues_root
+from experiments import pools
 from experiments.edit import edit
 from experiments.pools import PAIRS_TAG, check_pairs, item_maker, pairs_tag, pool_directory
 from experiments.presets import PRESETS
@@ -71,3 +76,19 @@ def test_other_pairs_are_another_pool_and_another_tag(tmp_path: Path) -> None:
     assert (len(pools), len(tags)) == (4, 3)
     (tmp_path / PAIRS_FILE).unlink()
     assert pool_directory(half, "train") == without
+
+
+@pytest.mark.parametrize(("is_folder", "left"), [(True, 0), (False, 2)])
+def test_what_was_seen_of_videos_makes_room_once_their_clips_are_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_folder: bool, left: int
+) -> None:
+    monkeypatch.setenv("DIRECTANIMATOR_CUES", str(tmp_path / "cues"))
+    for name in ("first", "second"):
+        with Store(cues_root()).writer("sightings", name, FRAME_ARRAYS) as writer:
+            writer.append({"x": np.zeros(3)})
+    counts: list[int] = []
+    monkeypatch.setattr(pools, "build_pool", lambda *_: counts.append(Store(cues_root()).count()))
+    monkeypatch.setattr(pools, "open_pool", lambda _: {})
+    monkeypatch.setattr(pools, "Store", functools.partial(Store, limit_bytes=1))
+    pools.train_pool(on_folder(tmp_path, 1.0) if is_folder else PRESETS["smoke"].spec)
+    assert (counts, Store(cues_root()).count()) == ([2], left)

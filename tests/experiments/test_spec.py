@@ -152,6 +152,7 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
         ({"evaluation.subsets": ("self", "self")}, "names a subset twice"),
         ({"evaluation.networks": ("i3d", "i3d")}, "names a network twice"),
         ({"evaluation.networks": ("i3d",), "data.latent_frames": 2}, "i3d needs clips of 9 frames or more"),
+        ({"data.perception.person": (0.1, 0.2)}, "person=0.1,0.2: must be a comma-separated list of 4, each a"),
         ({"evaluation.networks": ("i3d_",)}, "evaluation.networks=i3d_: must be a comma-separated list of 1 or more"),
         ({"data.cue_strength": 0.2}, "data: cue_strength=0.2 needs cue_quality=pseudo"),
         ({"seed": 2**32}, "seed=4294967296"),

@@ -16,9 +16,14 @@ import pytest
 from mlflow import MlflowClient
 
 from directanimator.errors import UserError
-from experiments import tracking, ui
+from experiments import ui
 from experiments.record import RunDirectory
-from experiments.tracking import MlflowTracker, artifact_root, default_uri, flattened, prepare, public_uri, sync
+from experiments.tracking import mirror as mirror_module
+from experiments.tracking import server
+from experiments.tracking.address import artifact_root, default_uri, public_uri
+from experiments.tracking.mirror import Mirror, flattened, sync
+from experiments.tracking.server import connected_client, experiment_id, prepare
+from experiments.tracking.tracker import MlflowTracker
 
 LARGEST = sys.float_info.max
 
@@ -177,7 +182,7 @@ def test_values_measured_anew_after_a_resume_are_not_doubled(run, uri):
 @pytest.mark.parametrize(("back_to", "then"), [(0, 4), (2, 3), (3, 8), (5, 20)])
 def test_a_mirror_that_looked_before_a_resume_cut_the_record_misses_and_doubles_nothing(run, uri, back_to, then):
     fill(run, range(6))
-    mirror = tracking._Mirror(run, uri)
+    mirror = Mirror(run, uri)
     mirror.push()
     run.metrics.truncate_after(back_to)
     fill(run, range(back_to + 1, then))
@@ -248,7 +253,7 @@ def _refuse(*_: object, **__: object) -> None:
 
 def test_finishing_waits_no_longer_than_it_was_told(run, uri, capfd, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(tracking, "_client", lambda _: _refuse(release.wait(10)))
+    monkeypatch.setattr(mirror_module, "connected_client", lambda _: _refuse(release.wait(10)))
     tracker = MlflowTracker(uri, every_seconds=0.05, patience_seconds=0.1)
     tracker.start(run)
     thread = tracker._thread
@@ -271,7 +276,7 @@ def test_two_processes_make_one_experiment(uri):
 
 
 def _make_experiment(uri: str) -> str:
-    return tracking._experiment_id(tracking._client(uri), "raced", artifact_root(uri))
+    return experiment_id(connected_client(uri), "raced", artifact_root(uri))
 
 
 def test_an_experiment_made_by_another_process_in_between_is_taken(uri):
@@ -283,7 +288,7 @@ def test_an_experiment_made_by_another_process_in_between_is_taken(uri):
             return None if Late.calls == 1 else super().get_experiment_by_name(name)
 
     made = MlflowClient(tracking_uri=uri).create_experiment("raced")
-    assert tracking._experiment_id(Late(tracking_uri=uri), "raced", None) == made
+    assert experiment_id(Late(tracking_uri=uri), "raced", None) == made
 
 
 @pytest.mark.parametrize("statement", ["UPDATE alembic_version SET version_num = 'f00d'", "DROP TABLE alembic_version"])
@@ -318,7 +323,7 @@ def test_a_read_only_place_costs_one_line_and_no_data(run, capfd, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(tracking, "atomic_write", refuse)
+    monkeypatch.setattr(server, "atomic_write", refuse)
     tracker = MlflowTracker(f"sqlite:///{run.path.parent / 'ro' / 'mlflow.db'}", every_seconds=0.05)
     tracker.start(run)
     fill(run, range(3))

@@ -60,6 +60,8 @@ _RIDGE = 0.022
 """Half width in meters of a mohawk."""
 _MEAN_HEIGHT, _HEIGHT_SPREAD, _MIN_HEIGHT, _MAX_HEIGHT = 1.7, 0.5, 1.52, 1.88
 _LENS_RADIUS = 0.024
+_HEAD_MARK = 0.8
+"""By how much more of itself a head differs from the mean one than its body does."""
 _SINGLE_SIDED = (Group.BODY, Group.LEFT_EYE, Group.RIGHT_EYE, Group.UPPER_TEETH, Group.LOWER_TEETH, Group.TIGHTS)
 _MATERIALS = {
     Group.LEFT_EYE: raster.MATERIAL_EYE,
@@ -214,11 +216,21 @@ def _body_height(asset: BodyAsset, vertices: np.ndarray) -> float:
     return float(np.ptp(vertices[asset.is_body, 1]))
 
 
+def _with_marked_head(asset: BodyAsset, vertices: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """The vertices with a head that differs from the mean one by more than the body does, about its own joint.
+
+    Sampled heads are alike beside real ones: an identity network took many for one person."""
+    head = asset.joint("head")
+    own = (vertices - joints[head]) - (asset.mean_vertices - asset.mean_joints[head])
+    return vertices + np.float32(_HEAD_MARK) * asset.surface[:, Surface.HEAD, None] * own
+
+
 def _draw_shape(rng: np.random.Generator, asset: BodyAsset) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and joints at rest, of a height that is drawn in from the extremes."""
     strengths = np.clip(rng.normal(0, 0.85, len(asset.vertex_components)), -2, 2).astype(np.float32)
     vertices = asset.mean_vertices + np.tensordot(strengths, asset.vertex_components, 1)
     joints = asset.mean_joints + np.tensordot(strengths, asset.joint_components, 1)
+    vertices = _with_marked_head(asset, vertices, joints)
     drawn = _body_height(asset, vertices)
     wanted = np.clip(_MEAN_HEIGHT + _HEIGHT_SPREAD * (drawn - _MEAN_HEIGHT), _MIN_HEIGHT, _MAX_HEIGHT)
     scale = np.float32(wanted / drawn)

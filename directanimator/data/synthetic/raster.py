@@ -325,7 +325,8 @@ def _paint_face(look, at, hx, hy, hz, color):
     _paint_brow(look, hx, hy, hz, color)
     _paint_beard(look, at, hx, hy, hz, color)
     if look[LOOK_BEARD, 2] > 0 and hz > -0.05 and -0.06 < hy < 0:
-        _scale(color, 1 - 0.4 * look[LOOK_BEARD, 2] * _ramp(0.66, 0.75, value_noise(hx * 300.0, hy * 300.0, 5.0)))
+        grains = value_noise(hx * 420.0, hy * 420.0, hz * 420.0)
+        _scale(color, 1 - 0.35 * look[LOOK_BEARD, 2] * _ramp(0.78, 0.86, grains))
     if at[_MOUTH] > 0.5:
         color[0], color[1], color[2] = 0.22, 0.05, 0.06
 
@@ -425,6 +426,8 @@ def _paint(material, look, textiles, eyes, at, color):
         return 0.6, 0.0
     if material == MATERIAL_TEETH:
         color[0], color[1], color[2] = 0.93, 0.91, 0.86
+        in_front = _ramp(-0.03, 0.0, at[_Z] - look[LOOK_ORIGIN, 2])
+        _scale(color, 0.12 + 0.88 * in_front)  # those at the back lie in the dark
         return 0.0, 0.0
     if material == MATERIAL_SKIRT:
         _paint_textile(textiles[1], at, color)

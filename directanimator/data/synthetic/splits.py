@@ -6,7 +6,7 @@ import numpy as np
 
 from directanimator.errors import UserError, did_you_mean
 
-SYNTH_VERSION = 1
+SYNTH_VERSION = 2
 """Part of every seed: bump it when the same index must mean another picture."""
 
 Split = Literal["train", "val", "test", "test_ood"]

@@ -3,16 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.metrics.benchmark import (
-    Response,
-    Timing,
-    bias_report,
-    main,
-    ordering_report,
-    rank_correlation,
-    speed_report,
-)
-from directanimator.metrics.catalog import METRICS
 from directanimator.metrics.degradations import DEGRADATIONS, degraded
 from directanimator.metrics.image import l1
 from tests.strategies import seeds
@@ -64,69 +54,3 @@ def test_strengths_outside_and_clips_of_two_shapes_are_refused():
         degraded(clip, "noise", 6, other, 0)
     with pytest.raises(ValueError, match="one shape"):
         degraded(clip, "noise", 1, other[:3], 0)
-
-
-# ---------------------------------------------------------------- the reports
-
-
-@given(st.lists(st.integers(-20, 20), min_size=3, max_size=9, unique=True))
-def test_rank_correlation_is_one_for_what_rises_together_whatever_its_shape(values):
-    ordered = np.sort(values)
-    assert rank_correlation(ordered, np.exp(ordered)) == pytest.approx(1)
-    assert rank_correlation(ordered, -ordered) == pytest.approx(-1)
-
-
-def test_rank_correlation_of_a_textbook_example():
-    """One exchange of neighbors among six: 1 - 6 * 2 / (6 * 35)."""
-    assert rank_correlation(np.arange(6), np.array([0, 1, 3, 2, 4, 5])) == pytest.approx(1 - 12 / 210)
-    assert rank_correlation(np.arange(3), np.ones(3)) == 0
-
-
-def responses(kind_values):
-    flat = (1.0,) * 6
-
-    def response(metric, kind):
-        return Response(kind_values.get((metric.name, kind), flat), metric.better)
-
-    return {metric.name: {kind: response(metric, kind) for kind in DEGRADATIONS} for metric in METRICS}
-
-
-def test_the_ordering_report_counts_broken_claims_and_says_who_is_blind():
-    rising, falling = tuple(map(float, range(6))), tuple(map(float, range(5, -1, -1)))
-    worse = {"higher": falling, "lower": rising}
-    claims = {(metric.name, kind): worse[metric.better] for metric in METRICS for kind in metric.sees}
-    report = ordering_report(responses(claims), 4)
-    assert f"{len(claims)} of {len(claims)} claims hold" in report
-    faint = claims | {("psnr", "noise"): tuple(100 - value / 100 for value in rising),
-                      ("psnr", "blur"): tuple(100 - value for value in rising)}  # fmt: skip
-    report = ordering_report(responses(faint), 4)
-    assert f"{len(claims) - 1} of {len(claims)} claims hold" in report
-    assert "Does not hold: `psnr` on noise" in report
-    broken = claims | {("psnr", "noise"): rising, ("l1", "blur"): (0.0, 1.0, float("nan"), 3.0, 4.0, float("nan"))}
-    report = ordering_report(responses(broken), 4)
-    assert f"{len(claims) - 1} of {len(claims)} claims hold" in report
-    assert "Does not hold: `psnr` on noise, -1.00." in report
-    assert "| `fid_mobilenetv2` | **+1.00** | **+1.00** | *blind* |" in report
-    assert "**+1.00 *(part)***" in report
-
-
-def test_the_bias_report_shows_that_small_sets_are_far_apart():
-    features = np.random.default_rng(0).normal(size=(80, 30)).astype(np.float32)
-    report = bias_report({"i3d.logits": features, "i3d.pooled": features})
-    rows = [line.split("|") for line in report.splitlines() if line.startswith("| `fvd`")]
-    assert [int(row[2]) for row in rows] == [10, 30]
-    assert float(rows[0][4]) > float(rows[1][4]) > 0
-
-
-def test_the_speed_report_compares_processor_time():
-    report = speed_report(Timing(200.0, 100.0), Timing(90.0, 55.0), 64, 2)
-    assert "0.55" in report
-    assert "200 s" in report
-
-
-def test_bad_commands_get_one_line(capsys):
-    assert main(["orderng"]) == 2
-    assert "did you mean 'ordering'" in capsys.readouterr().err
-    assert main([]) == 2
-    assert main(["speed", "outptu=x"]) == 2
-    assert "did you mean 'output'" in capsys.readouterr().err

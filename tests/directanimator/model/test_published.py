@@ -25,6 +25,8 @@ from directanimator.model.published import (
     load_published_codec,
     load_text_encoder,
 )
+from directanimator.objective.noise_process import published_settings
+from directanimator.objective.spec import SamplingSpec
 from tests.published import CHANNELS, TEXT_WIDTH, TOKENS, spec_of, write_published
 
 VERSIONS = ("1.0", "1.5")
@@ -223,7 +225,7 @@ def test_tiling_decodes_large_pictures_part_by_part(directories: dict[str, Path]
 
 
 def test_prompts_become_tokens_of_one_number_that_tell_them_apart(directories: dict[str, Path]) -> None:
-    words = load_text_encoder(str(directories["1.5"]), TEXT_WIDTH, TOKENS)
+    words = load_text_encoder(str(directories["1.5"]), "t5", TEXT_WIDTH, TOKENS)
     tokens = words.encode(["a man dances", "the woman waves", "", "a man dances in a room " * 9])
     assert tokens.shape == (4, TOKENS, TEXT_WIDTH)
     assert tokens.isfinite().all()
@@ -233,9 +235,9 @@ def test_prompts_become_tokens_of_one_number_that_tell_them_apart(directories: d
 
 
 def test_the_schedule_of_the_weights_must_be_the_specs(directories: dict[str, Path]) -> None:
-    check_scheduler(str(directories["1.5"]), 1.0)
+    check_scheduler(str(directories["1.5"]), published_settings(SamplingSpec(snr_shift_scale=1.0)))
     with pytest.raises(UserError, match=r"snr_shift_scale=1.0, not sampling.snr_shift_scale=3.0"):
-        check_scheduler(str(directories["1.5"]), 3.0)
+        check_scheduler(str(directories["1.5"]), published_settings(SamplingSpec()))
 
 
 # ---------------------------------------------------------------- bad input
@@ -243,7 +245,7 @@ def test_the_schedule_of_the_weights_must_be_the_specs(directories: dict[str, Pa
 
 def load_all(base: Path) -> tuple[CueFusionTransformer, CogVideoXCodec, TextEncoder]:
     spec = spec_of(base, "1.5")
-    words = load_text_encoder(str(base), TEXT_WIDTH, TOKENS)
+    words = load_text_encoder(str(base), "t5", TEXT_WIDTH, TOKENS)
     return make_transformer(spec, 0), load_published_codec(str(base)), words
 
 
@@ -329,4 +331,4 @@ def test_a_base_without_a_directory_has_no_published_parts(base: str) -> None:
 
 def test_a_text_encoder_of_another_width_is_refused(directories: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"tokens of 16 values, model\.text_embed_dim=4096"):
-        load_text_encoder(str(directories["1.5"]), 4096, TOKENS)
+        load_text_encoder(str(directories["1.5"]), "t5", 4096, TOKENS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from directanimator.cues.spec import CueSpec, FaceCueSpec
-from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
+from directanimator.model.backbone import CueBackbone, CueFusionOutput
+from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler, person_weights
+from directanimator.objective.noise_process import make_process
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
-from directanimator.training.batch import DenoisingBatch, denoising_objective
+from directanimator.training.batch import DenoisingBatch, same_id_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
 from directanimator.training.stages import (
     CROSS_ID,
@@ -32,7 +35,11 @@ MODEL = ModelSpec(
     base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=16, text_embed_dim=8
 )
 OPTIM = OptimSpec(global_batch_size=4, cue_dropout=0.25)
-ALPHAS = make_scheduler(SamplingSpec()).alphas_cumprod
+BACKBONES = {
+    "cogvideox": (MODEL, make_process(SamplingSpec())),
+    "wan": (MODEL.model_copy(update={"backbone": "wan"}), make_process(SamplingSpec(scheduler="unipc"))),
+}
+PROCESS = BACKBONES["cogvideox"][1]
 ITEMS = 6
 steps = st.integers(0, 1000)
 seeds = st.integers(0, 2**31)
@@ -76,16 +83,16 @@ def of_sample(batch: DenoisingBatch, index: int) -> DenoisingBatch:
     return dataclasses.replace(batch, **{name: one(value) for name, value in vars(batch).items()})
 
 
-def trained(seed: int) -> CueFusionTransformer:
+def trained(seed: int, spec: ModelSpec = MODEL) -> CueBackbone:
     torch.manual_seed(seed)
-    model = build_transformer(MODEL)
+    model = build_transformer(spec)
     for name, parameter in model.named_parameters():
         if any(part in name for part in CUE_PARAMETERS):
             torch.nn.init.normal_(parameter, std=0.2)
     return model
 
 
-def gradients(model: CueFusionTransformer, loss: Tensor) -> dict[str, Tensor]:
+def gradients(model: CueBackbone, loss: Tensor) -> dict[str, Tensor]:
     model.zero_grad(set_to_none=True)
     loss.backward()
     return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
@@ -202,10 +209,11 @@ def test_cells_count_by_the_targets_own_person_whoever_drives(step: int, weight:
     torch.testing.assert_close(batch.weights, person_weights(coverage, weight))
 
 
-@given(seeds, steps)
-def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step: int) -> None:
-    model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    objective = cross_id_objective(ALPHAS, teacher, Same2XSpec(depth=0.5))
+@given(seeds, steps, st.sampled_from(sorted(BACKBONES)))
+def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step: int, backbone: str) -> None:
+    spec, process = BACKBONES[backbone]
+    model, teacher, batch = trained(seed, spec), trained(seed + 1, spec), source().batch_at(step)
+    objective = cross_id_objective(process, teacher, Same2XSpec(depth=0.5))
     loss = objective(model, batch)["loss"]
     whole = gradients(model, loss)
     items = [objective(model, of_sample(batch, index))["loss"] for index in range(4)]
@@ -216,7 +224,7 @@ def test_loss_and_gradient_of_a_batch_equal_the_mean_over_items(seed: int, step:
 @given(seeds, steps, st.integers(1, 2))
 def test_alignment_alone_reaches_the_first_blocks_and_embeddings_only(seed: int, step: int, block: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source(share=0.0).batch_at(step)
-    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(depth=block / 2))(model, batch)
+    losses = cross_id_objective(PROCESS, teacher, Same2XSpec(depth=block / 2))(model, batch)
     touched = {name for name, gradient in gradients(model, losses["s2x"]).items() if gradient.any()}
     behind = (*(f"transformer_blocks.{i}." for i in range(block, 2)), "norm_final", "norm_out", "proj_out")
     assert not [name for name in touched if name.startswith(behind)]
@@ -225,11 +233,12 @@ def test_alignment_alone_reaches_the_first_blocks_and_embeddings_only(seed: int,
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-@given(seeds, steps)
-def test_alignment_of_a_model_with_itself_on_the_same_cues_is_minus_one(seed: int, step: int) -> None:
-    model = trained(seed)
+@given(seeds, steps, st.sampled_from(sorted(BACKBONES)))
+def test_alignment_of_a_model_with_itself_on_the_same_cues_is_minus_one(seed: int, step: int, backbone: str) -> None:
+    spec, process = BACKBONES[backbone]
+    model = trained(seed, spec)
     batch = source(share=1.0, optim=OPTIM.model_copy(update={"cue_dropout": 0.0})).batch_at(step)
-    losses = cross_id_objective(ALPHAS, model, Same2XSpec())(model, batch)
+    losses = cross_id_objective(process, model, Same2XSpec())(model, batch)
     assert float(losses["s2x"].detach()) == pytest.approx(-1, abs=1e-5)
 
 
@@ -237,7 +246,7 @@ def test_alignment_of_a_model_with_itself_on_the_same_cues_is_minus_one(seed: in
 def test_the_teacher_is_told_the_targets_own_cues(seed: int, step: int) -> None:
     model = trained(seed)
     batch = source(share=0.0, optim=OPTIM.model_copy(update={"cue_dropout": 0.0})).batch_at(step)
-    objective = cross_id_objective(ALPHAS, model, Same2XSpec())
+    objective = cross_id_objective(PROCESS, model, Same2XSpec())
     assert float(objective(model, batch)["s2x"].detach()) > -1 + 1e-6
     alike = dataclasses.replace(batch, teacher_cues=batch.cues)
     assert float(objective(model, alike)["s2x"].detach()) == pytest.approx(-1, abs=1e-5)
@@ -246,9 +255,9 @@ def test_the_teacher_is_told_the_targets_own_cues(seed: int, step: int) -> None:
 @given(seeds, steps)
 def test_cross_id_with_weight_zero_is_the_denoising_loss(seed: int, step: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    plain = denoising_objective(ALPHAS)(model, batch)["loss"]
-    weightless = cross_id_objective(ALPHAS, teacher, Same2XSpec(weight=0.0))(model, batch)["loss"]
-    disabled = cross_id_objective(ALPHAS, teacher, Same2XSpec(enabled=False))(model, batch)["loss"]
+    plain = same_id_objective(PROCESS)(model, batch)["loss"]
+    weightless = cross_id_objective(PROCESS, teacher, Same2XSpec(weight=0.0))(model, batch)["loss"]
+    disabled = cross_id_objective(PROCESS, teacher, Same2XSpec(enabled=False))(model, batch)["loss"]
     assert torch.equal(plain, weightless)
     assert torch.equal(plain, disabled)
 
@@ -256,25 +265,39 @@ def test_cross_id_with_weight_zero_is_the_denoising_loss(seed: int, step: int) -
 @given(seeds, steps, st.floats(0, 10))
 def test_the_loss_is_denoising_plus_weighted_alignment(seed: int, step: int, weight: float) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    losses = cross_id_objective(ALPHAS, teacher, Same2XSpec(weight=weight))(model, batch)
+    losses = cross_id_objective(PROCESS, teacher, Same2XSpec(weight=weight))(model, batch)
     torch.testing.assert_close(losses["loss"], losses["denoising"] + weight * losses["s2x"])
 
 
-@given(seeds, steps)
-def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(seed: int, step: int) -> None:
+def v_by_hand(batch: DenoisingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    a = make_scheduler(SamplingSpec()).alphas_cumprod.double()[batch.timestep].view(-1, 1, 1, 1, 1)
+    noisy = a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise
+    return noisy, a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents, batch.timestep.double()
+
+
+def flow_by_hand(batch: DenoisingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    u = (batch.timestep.double() + 1) / 1000
+    s = 3 * u / (1 + 2 * u)
+    along = s.view(-1, 1, 1, 1, 1)
+    return batch.latents + along * (batch.noise - batch.latents), batch.noise - batch.latents, 1000 * s
+
+
+@pytest.mark.parametrize(("backbone", "by_hand"), [("cogvideox", v_by_hand), ("wan", flow_by_hand)])
+@given(step=steps)
+def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(
+    step: int, backbone: str, by_hand: Callable[[DenoisingBatch], tuple[Tensor, Tensor, Tensor]]
+) -> None:
     batch = source().batch_at(step)
-    model = trained(seed)
-    a = ALPHAS.double()[batch.timestep].view(-1, 1, 1, 1, 1)
-    velocity = (a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents).float()
-    told = model(batch.noise, batch.reference_latents, batch.text, batch.timestep, batch.cues)
+    noisy_by_hand, velocity, time = by_hand(batch)
 
     class Oracle(torch.nn.Module):
-        def forward(self, noisy: Tensor, *_: object) -> object:
-            expected = (a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise).float()
-            torch.testing.assert_close(noisy, expected, rtol=1e-5, atol=1e-5)
-            return dataclasses.replace(told, velocity=velocity)
+        def forward(self, noisy: Tensor, reference: Tensor, text: Tensor, timestep: Tensor, cues: object) -> object:
+            torch.testing.assert_close(noisy, noisy_by_hand.float(), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(timestep.double(), time, rtol=1e-5, atol=0)
+            return CueFusionOutput(velocity.float(), None)
 
-    assert float(denoising_objective(ALPHAS)(Oracle(), batch)["loss"]) == pytest.approx(0, abs=1e-10)
+    loss = same_id_objective(BACKBONES[backbone][1])(Oracle(), batch)["loss"]
+    assert float(loss) == pytest.approx(0, abs=1e-10)
 
 
 @given(st.integers(1, 64), st.floats(0, 1, exclude_min=True))
@@ -291,9 +314,9 @@ def test_the_held_out_loss_is_a_function_of_the_weights_alone(seed: int, dropout
         source(seed=seed, optim=OPTIM.model_copy(update={"cue_dropout": dropout, "global_batch_size": 2})),
         source(share=0.3, denoising=DenoisingSpec(noise_bias=7.0)),
     ]
-    expected = held_out_loss(model, source(), ALPHAS)
-    assert [held_out_loss(model, other, ALPHAS) for other in others] == [expected, expected]
-    assert held_out_loss(trained(seed + 1), source(), ALPHAS) != expected
+    expected = held_out_loss(model, source(), PROCESS)
+    assert [held_out_loss(model, other, PROCESS) for other in others] == [expected, expected]
+    assert held_out_loss(trained(seed + 1), source(), PROCESS) != expected
 
 
 @given(st.floats(0, 1))
@@ -312,7 +335,7 @@ def test_held_out_clips_are_seen_at_every_timestep_driven_by_another_person(shar
 def test_following_the_held_out_loss_draws_no_random_number(seed: int) -> None:
     model = trained(seed)
     before = torch.get_rng_state()
-    held_out_loss(model, source(), ALPHAS)
+    held_out_loss(model, source(), PROCESS)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
 

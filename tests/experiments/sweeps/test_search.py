@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from directanimator.errors import UserError
 from experiments.edit import diff, edit
-from experiments.sweeps import search
+from experiments.sweeps import search, storage
 from experiments.sweeps.search import MOST_DEATHS, Search, Trial
 from experiments.sweeps.space import Choice, Limit, Objective, Range, Sweep, checked, journal_address
 from tests.experiments.strategies import BASE
@@ -391,7 +391,7 @@ def test_a_locked_journal_is_one_line_after_a_while(place: Path, monkeypatch: py
     )
     assert holder.stdout is not None
     holder.stdout.readline()
-    monkeypatch.setattr(search, "JOURNAL_PATIENCE_S", 0.2)
+    monkeypatch.setattr(storage, "JOURNAL_PATIENCE_S", 0.2)
     with pytest.raises(UserError, match="locked by another process"):
         searcher.claim(1)
     holder.kill()

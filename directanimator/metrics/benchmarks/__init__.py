@@ -1,0 +1,1 @@
+"""What the metrics themselves are worth, one question a file."""
