@@ -6,6 +6,7 @@ it is made from. Machines share the files: every path means the same on each of 
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +236,7 @@ class Cluster:
     def carry_out(
         self, do: Callable[[T], R], jobs: Sequence[Job[T]], look_up: Callable[[], None] = _go_on
     ) -> Generator[tuple[Job[T], Done[R] | Failed], None, None]:
-        """Every job with what became of it, as they end; a UserError is a failure. `do` is a module's function.
+        """Every job with what became of it, as they end; any exception is a failure. `do` is a module's function.
 
         Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits until it has ended.
         `look_up` is called every second and may raise one; a signal's handler must not, while Ray waits."""
@@ -300,17 +301,21 @@ class Cluster:
         (handle,) = ended
         try:
             return handle, self._ray.get(handle)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a defect, as it would be here
+        except self._ray.exceptions.RayTaskError as defect:
+            print(defect, file=sys.stderr)  # where it came from; it keeps nothing else from being done
+            return handle, Failed(f"a defect: {type(defect.cause).__name__}: {defect.cause}")
         except self._ray.exceptions.RayError as loss:
             told = " ".join(str(loss).split())
             return handle, Failed(f"its worker died {RETRIES + 1} times: {type(loss).__name__}: {told[:200]}")
 
     def _interrupt(self, handles: Collection[Any]) -> None:
-        for handle in handles:
+        if not handles:
+            return
+        # Ray may abort the driver if it cancels what has just ended.
+        _, running = self._ray.wait(list(handles), num_returns=len(handles), timeout=0)
+        for handle in running:
             self._ray.cancel(handle)
-        if handles:
-            self._ray.wait(list(handles), num_returns=len(handles))
+        self._ray.wait(list(handles), num_returns=len(handles))
 
 
 @contextlib.contextmanager

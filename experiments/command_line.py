@@ -169,6 +169,7 @@ def render_usage() -> str:
     return "\n".join(
         [
             "usage: python -m experiments.run [preset=NAME] [ablation=NAME] [PATH=VALUE ...] [OPTION ...]",
+            "       [engine=ray [cpus_per_run=1] [gpus_per_run=N]]",
             "",
             "try",
             *_columns(
@@ -178,7 +179,6 @@ def render_usage() -> str:
                     "python -m experiments.run preset=smoke": "the whole pipeline in seconds",
                     "python -m experiments.run ablation=no_face_cue": "one ablation on a laptop",
                     "python -m experiments.run same2x.weight=0.25 seed=1": "your own variant",
-                    "python -m experiments.run engine=ray gpus_per_run=1": "on the Ray cluster of $RAY_ADDRESS",
                 }
             ),
             "",

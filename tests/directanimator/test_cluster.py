@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from directanimator.cluster import Done, Failed, Job, Share, fitting, in_order, most_at_once, read_engine
@@ -77,6 +77,7 @@ def packed(cpus_there: int, gpus_there: int, cpus: int, gpus: float) -> int:
 
 
 @given(st.integers(0, 16), st.integers(0, 4), st.integers(1, 4), GPUS)
+@example(16, 4, 1, 0.3)
 def test_as_much_fits_on_a_machine_as_can_be_put_there(cpus_there: int, gpus_there: int, cpus: int, gpus: float):
     node = {"CPU": float(cpus_there)} | ({"GPU": float(gpus_there)} if gpus_there else {})
     assert fitting(node, cpus, gpus) == packed(cpus_there, gpus_there, cpus, gpus)

@@ -58,9 +58,11 @@ def _kill_once() -> None:
 
 
 def refuse(work: str) -> str:
-    """The work, unless it is bad or deadly."""
+    """The work, unless it is bad, wrong or deadly."""
     if work == "bad":
         raise UserError("it cannot be met")
+    if work == "wrong":
+        raise ZeroDivisionError("of nothing")
     if work == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
     return work

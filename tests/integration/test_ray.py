@@ -91,12 +91,16 @@ def test_a_signal_stops_all_runs_with_a_checkpoint_and_the_same_call_goes_on(pla
     assert [path.read_text() for path in runs_root().iterdir()] == ["." * STEPS] * 4
 
 
-def test_what_fails_is_told_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch):
+def test_what_fails_is_told_and_the_rest_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setattr("directanimator.cluster.RETRIES", 1)
-    jobs = [Job("bad", "bad"), Job("after bad", "good", ("bad",)), Job("deadly", "deadly"), Job("good", "good")]
+    jobs = [Job(work, work) for work in ("bad", "wrong", "deadly", "good")] + [Job("after bad", "good", ("bad",))]
     with cluster(SHARE, {}) as machines:
         found = {job.name: outcome for job, outcome in machines.carry_out(refuse, jobs)}
     assert found["bad"] == Failed("it cannot be met")
+    assert found["wrong"] == Failed("a defect: ZeroDivisionError: of nothing")
+    assert "in refuse" in capsys.readouterr().err
     assert found["after bad"] == Failed("not begun, since bad failed")
     assert "its worker died 2 times: WorkerCrashedError" in found["deadly"].reason
     assert found["good"].value == "good"
