@@ -1,12 +1,22 @@
 """What one training leaves behind in the process that starts the next."""
 
+from collections.abc import Iterator
+
 import pytest
+from accelerate.state import AcceleratorState
 
 from experiments.edit import edit
 from experiments.experiment import launch
 from experiments.presets import PRESETS
 
 SMOKE = PRESETS["smoke"].spec
+
+
+@pytest.fixture(autouse=True)
+def _no_precision_is_left() -> Iterator[None]:
+    """accelerate keeps one for the whole process, and other tests name none."""
+    yield
+    AcceleratorState._reset_state()
 
 
 @pytest.mark.parametrize("order", [("fp32", "bf16"), ("bf16", "fp32"), ("bf16", "bf16")])
