@@ -30,7 +30,7 @@ from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_pa
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_cogvideox, without_cues
 from directanimator.model.spec import ModelSpec
-from directanimator.objective.denoising import make_scheduler
+from directanimator.objective.noise_process import make_process
 from directanimator.objective.spec import SamplingSpec
 from directanimator.places import pretraining_root
 from directanimator.training.batch import (
@@ -206,7 +206,6 @@ def train_base(steps: int) -> None:
     model = build_cogvideox(model_spec)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in CUE_PARAMETERS))
-    alphas = make_scheduler(SamplingSpec()).alphas_cumprod
 
     def batch_at(step: int) -> DenoisingBatch:
         draws = [draw_for(SEED, 1, sample) for sample in samples_of(step, BASE_OPTIM.global_batch_size, 0, 1)]
@@ -226,7 +225,7 @@ def train_base(steps: int) -> None:
 
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
     state = new_state(model, BASE_OPTIM)
-    results = train(state, batch_at, denoising_objective(alphas), steps, BASE_OPTIM, accelerator)
+    results = train(state, batch_at, denoising_objective(make_process(SamplingSpec())), steps, BASE_OPTIM, accelerator)
     run_training(state, "base", results, steps)
     write_model(without_cues(model).bfloat16(), EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
 

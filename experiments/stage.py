@@ -26,7 +26,7 @@ from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.objective.noise_process import make_process
 from directanimator.progress import progress
 from directanimator.training.background import BackgroundWriter
-from directanimator.training.batch import DenoisingBatch, same_id_objective
+from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.checkpoint import Snapshot, load_checkpoint, load_sharded, save_sharded
 from directanimator.training.loop import StepResult, suitable_attention, train
 from directanimator.training.sharding import is_sharded, shard, whole_weights
@@ -175,7 +175,7 @@ class StageJob:
         """What the stage minimizes."""
         process = make_process(self.spec.sampling)
         if self.teacher is None:
-            return same_id_objective(process)
+            return denoising_objective(process)
         return cross_id_objective(process, self.teacher, self.spec.same2x)
 
     def batches(self, accelerator: Accelerator) -> BatchSource:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from directanimator.model.backbone import CueFusionOutput
 from directanimator.model.cue_streams import CueLatents
 from directanimator.objective.denoising import add_noise, denoising_loss
-from directanimator.objective.noise_process import NoiseProcess, VPrediction
+from directanimator.objective.noise_process import NoiseProcess
 from directanimator.objective.spec import NUM_TIMESTEPS
 from directanimator.training.loop import Losses
 
@@ -116,8 +116,8 @@ def noised(batch: DenoisingBatch, process: NoiseProcess) -> NoisedBatch:
     )
 
 
-def same_id_objective(process: NoiseProcess) -> Callable[[nn.Module, DenoisingBatch], Losses]:
-    """The objective of the same-ID stage: L_denoise."""
+def denoising_objective(process: NoiseProcess) -> Callable[[nn.Module, DenoisingBatch], Losses]:
+    """The objective of pretraining and of the same-ID stage: L_denoise."""
 
     def objective(model: nn.Module, batch: DenoisingBatch) -> Losses:
         pair = noised(batch, process)
@@ -127,8 +127,3 @@ def same_id_objective(process: NoiseProcess) -> Callable[[nn.Module, DenoisingBa
         return {"loss": denoising_loss(output.velocity, pair.velocity, batch.weights)}
 
     return objective
-
-
-def denoising_objective(alphas_cumprod: Float[Tensor, " t"]) -> Callable[[nn.Module, DenoisingBatch], Losses]:
-    """The objective of pretraining, by v-prediction: L_denoise."""
-    return same_id_objective(VPrediction(alphas_cumprod))

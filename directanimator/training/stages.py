@@ -20,11 +20,11 @@ from directanimator.objective.spec import DenoisingSpec
 from directanimator.training.batch import (
     DenoisingBatch,
     Draw,
+    denoising_objective,
     draw_for,
     gaussian_noise,
     noised,
     noisy_timestep,
-    same_id_objective,
     samples_of,
 )
 from directanimator.training.loop import Losses
@@ -141,7 +141,7 @@ def held_out_loss(model: nn.Module, source: BatchSource, process: NoiseProcess) 
     """The mean denoising loss over the held-out batches of a source, whose pool no training has seen.
 
     A function of the weights alone, so that trainings can be compared step by step. The alignment loss is not in it."""
-    objective = same_id_objective(process)
+    objective = denoising_objective(process)
     device = next(model.parameters()).device
     losses = [objective(model, batch.to(device))["loss"] for batch in source.held_out_batches()]
     return float(torch.stack(losses).mean())

@@ -131,7 +131,7 @@ class Mirror:
         tags = [RunTag(_legal(k), v) for k, v in record.tags.items() if there.data.tags.get(_legal(k)) != v]
         for some_tags in _sliced(tags, _PARAMS_A_CALL):
             client.log_batch(run_id, tags=some_tags)
-        set_status(client, run_id, record.status)
+        set_status(client, there, record.status)
 
     def _push(self, client: "MlflowClient") -> None:
         for log in (self._run.metrics, self._run.system):

@@ -15,6 +15,7 @@ from experiments.tracking.address import public_uri, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 _MLFLOW_STATUS: dict[Status, str] = {
     "running": "RUNNING",
@@ -79,15 +80,15 @@ def experiment_id(client: "MlflowClient", name: str, artifacts: str | None) -> s
     return str(found.experiment_id)
 
 
-def set_status(client: "MlflowClient", run_id: str, status: Status) -> None:
-    """Nothing; MLflow says that the run is in this state, if it did not."""
+def set_status(client: "MlflowClient", there: "Run", status: Status) -> None:
+    """Nothing; MLflow says that the run it has is in this state, if it did not."""
     word = _MLFLOW_STATUS[status]
-    if client.get_run(run_id).info.status == word:
+    if there.info.status == word:
         return
     if status == "running":
-        client.update_run(run_id, status=word)
+        client.update_run(there.info.run_id, status=word)
     else:
-        client.set_terminated(run_id, word)
+        client.set_terminated(there.info.run_id, word)
 
 
 @contextlib.contextmanager

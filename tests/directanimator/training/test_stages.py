@@ -19,7 +19,7 @@ from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import make_scheduler, person_weights
 from directanimator.objective.noise_process import make_process
 from directanimator.objective.spec import DenoisingSpec, SamplingSpec
-from directanimator.training.batch import DenoisingBatch, same_id_objective
+from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.spec import OptimSpec, Same2XSpec
 from directanimator.training.stages import (
     CROSS_ID,
@@ -255,7 +255,7 @@ def test_the_teacher_is_told_the_targets_own_cues(seed: int, step: int) -> None:
 @given(seeds, steps)
 def test_cross_id_with_weight_zero_is_the_denoising_loss(seed: int, step: int) -> None:
     model, teacher, batch = trained(seed), trained(seed + 1), source().batch_at(step)
-    plain = same_id_objective(PROCESS)(model, batch)["loss"]
+    plain = denoising_objective(PROCESS)(model, batch)["loss"]
     weightless = cross_id_objective(PROCESS, teacher, Same2XSpec(weight=0.0))(model, batch)["loss"]
     disabled = cross_id_objective(PROCESS, teacher, Same2XSpec(enabled=False))(model, batch)["loss"]
     assert torch.equal(plain, weightless)
@@ -296,7 +296,7 @@ def test_the_denoising_loss_vanishes_for_a_model_that_knows_the_velocity(
             torch.testing.assert_close(timestep.double(), time, rtol=1e-5, atol=0)
             return CueFusionOutput(velocity.float(), None)
 
-    loss = same_id_objective(BACKBONES[backbone][1])(Oracle(), batch)["loss"]
+    loss = denoising_objective(BACKBONES[backbone][1])(Oracle(), batch)["loss"]
     assert float(loss) == pytest.approx(0, abs=1e-10)
 
 
