@@ -25,17 +25,18 @@ from directanimator.objective.noise_process import published_settings
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
+from experiments.evaluation.preview import preview
 from experiments.execution import PLAIN, Execution, check_execution, started_processes
 from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
-    CLIPS_TAG,
+    WEIGHTS_TAG,
     ExperimentSpec,
     Stage,
     data_fingerprint,
     stage_fingerprint,
     stage_leaves,
-    training_leaves,
+    weights_fingerprint,
 )
 from experiments.stage import (
     StageJob,
@@ -62,9 +63,7 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     precision = "bf16" if spec.optim.precision == "bf16" else "no"
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
     AcceleratorState._reset_state()  # it keeps the first precision for good, and a table may train variants of two
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting]
-    )
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting])
     expected = started_processes()
     if accelerator.num_processes != expected:
         raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")
@@ -89,7 +88,8 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "stage": stage,
         "seed": str(spec.seed),
         "fingerprint": print_of_stage,
-        CLIPS_TAG: data_fingerprint(spec),
+        "data_fingerprint": data_fingerprint(spec),
+        WEIGHTS_TAG: weights_fingerprint(spec),
         **commit_tags(),
     }
     return RunDirectory.claim(
@@ -105,12 +105,11 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
     """Nothing; gives a cross-ID run that is new the weights of one that differs only in sampling and evaluation."""
     if is_trained(run) or any(run.checkpoint.glob("*")):
         return
-    wanted = training_leaves(run.spec())
     for path in sorted(run.path.parent.glob("cross_id-*")):
         donor = RunDirectory(path)
         given, taken = donor.record().tags, run.record().tags
-        same_clips = all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, CLIPS_TAG))
-        if donor != run and same_clips and is_trained(donor) and training_leaves(donor.spec()) == wanted:
+        same_weights = all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, WEIGHTS_TAG))
+        if donor != run and same_weights and is_trained(donor):
             adopt_model(donor, run, spec, "cross_id")
             return
 
@@ -223,7 +222,8 @@ def train_teacher(
     with accelerator.main_process_first():
         run = claim_stage(spec, "same_id", {"preset": preset, "ablation": "shared"})
     with run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
-        job = StageJob(spec, "same_id", start.pool, teacher=None, execution=execution)
+        look = functools.partial(preview, codec=start.codec, spec=spec, stage="same_id")
+        job = StageJob(spec, "same_id", start.pool, teacher=None, execution=execution, preview=look)
         return run, run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)
 
 
@@ -258,6 +258,7 @@ def run_experiment(
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)
-        job = StageJob(spec, "cross_id", start.pool, teacher, execution, start.held_out, watch)
+        look = functools.partial(preview, codec=start.codec, spec=spec, stage="cross_id")
+        job = StageJob(spec, "cross_id", start.pool, teacher, execution, start.held_out, watch, look)
         run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)
     return run

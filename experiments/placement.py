@@ -19,7 +19,7 @@ from directanimator import places
 from directanimator.cluster import Done, Failed, Job, Share, cluster
 from directanimator.errors import UserError
 from experiments.execution import PLAIN, Execution
-from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, stage_leaves, training_leaves
+from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, weights_fingerprint
 
 Part = Literal["clips", "same_id", "run"]
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -52,14 +52,14 @@ def jobs_of(orders: Sequence[Order]) -> list[Job[Piece]]:
     other's weights, since they differ in sampling or evaluation alone, each follows the one before."""
     needed = Counter(name for order in orders for name in _needs(order.spec).values())
     jobs: dict[str, Job[Piece]] = {}
-    trained: dict[frozenset[tuple[str, object]], str] = {}
+    trained: dict[str, str] = {}
     for order in orders:
         after: tuple[str, ...] = ()
         for part, name in _needs(order.spec).items():
             if needed[name] > 1:
                 jobs.setdefault(name, Job(name, Piece(part, order), after))
                 after = (name,)
-        weights = frozenset(training_leaves(stage_leaves(order.spec, "cross_id")).items())
+        weights = weights_fingerprint(order.spec)
         if weights in trained:
             after += (trained[weights],)
         trained[weights] = order.name

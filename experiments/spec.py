@@ -11,15 +11,15 @@ from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
-from directanimator.model.spec import BackboneName, ModelSpec
+from directanimator.model.spec import EMBEDDED_WEIGHTS, BackboneName, ModelSpec
 from directanimator.objective.spec import FLOW_SCHEDULERS, V_SCHEDULERS, DenoisingSpec, SamplingSpec
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
 from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
 FINGERPRINT_DIGITS = 12
-CLIPS_TAG = "data_fingerprint"
-"""A run's tag that names its clips and their cues."""
+WEIGHTS_TAG = "weights_fingerprint"
+"""A run's tag that names the weights it ends with, but for a folder's pairs."""
 CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16, "wan": 48}
 """Latent channels that each codec writes; the default model is made for the embedded codec."""
 SCHEDULERS: dict[BackboneName, tuple[str, ...]] = {"cogvideox": V_SCHEDULERS, "wan": FLOW_SCHEDULERS}
@@ -139,7 +139,13 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
     """12 hex digits that name a stage's trained weights.
 
     The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
-    return _digest({**stage_leaves(spec, stage), **_clips_version(spec)})
+    return _digest({**stage_leaves(spec, stage), **_clips_version(spec), **_shipped_weights(spec)})
+
+
+def weights_fingerprint(spec: ExperimentSpec) -> str:
+    """12 hex digits that name the weights that both stages end with, however they are sampled and measured."""
+    read = {path: value for path, value in leaves(spec).items() if _read(path, UNREAD_BY_TRAINING)}
+    return _digest({**read, **_clips_version(spec), **_shipped_weights(spec)})
 
 
 def _clips_version(spec: ExperimentSpec) -> dict[str, Leaf]:
@@ -147,16 +153,17 @@ def _clips_version(spec: ExperimentSpec) -> dict[str, Leaf]:
     return {"synthetic": SYNTH_VERSION} if spec.data.source == "synthetic" else {}
 
 
+def _shipped_weights(spec: ExperimentSpec) -> dict[str, Leaf]:
+    """What the spec's `embedded` stands for: whoever trains base or codec anew trains other models from it."""
+    named = {"base": spec.model.base, "codec": spec.model.codec}
+    return {f"embedded.{part}": EMBEDDED_WEIGHTS[part] for part, name in named.items() if name == "embedded"}
+
+
 def stage_leaves(spec: ExperimentSpec, stage: Stage) -> dict[str, Leaf]:
     """The part of the spec that decides a stage's trained weights, by path."""
     return {
         path: value for path, value in leaves(spec).items() if stage == "cross_id" or _read(path, UNREAD_BY_SAME_ID)
     }
-
-
-def training_leaves(leaves_of_stage: Mapping[str, object]) -> dict[str, object]:
-    """The part of a stage's leaves without which its weights would be others."""
-    return {path: value for path, value in leaves_of_stage.items() if _read(path, UNREAD_BY_TRAINING)}
 
 
 def _read(path: str, unread: tuple[str, ...]) -> bool:

@@ -51,11 +51,15 @@ CHECKPOINT_SECONDS = 120.0
 """A killed training loses at most this much."""
 HELD_OUT_POINTS = 24
 """Points of the curve of the held-out loss."""
+PREVIEW_POINTS = 8
+"""Of which as many are seen in pictures: a model that samples in many steps takes its time for that."""
 
 
 REQUEUE = 75
 """EX_TEMPFAIL: the exit status after SIGTERM or SIGUSR1, by which a scheduler knows to start the same command again."""
 
+Preview = Callable[[CueBackbone], Mapping[str, float]]
+"""Scores of a few clips by a model that is still being trained."""
 Watch = Callable[[RunDirectory, int], bool]
 """Told of every logged step; whether the training should be given up."""
 
@@ -126,6 +130,11 @@ def unwatched(_run: RunDirectory, _step: int) -> bool:
     return False
 
 
+def unseen(_model: CueBackbone) -> Mapping[str, float]:
+    """Nothing: no clips are looked at before the training ends."""
+    return {}
+
+
 def steps_of(spec: ExperimentSpec, stage: Stage) -> int:
     """Optimizer steps of a stage."""
     return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
@@ -144,6 +153,7 @@ class StageJob:
     held_out: Mapping[str, Rows] | None = None
     """Clips that are not trained on, whose loss is followed; None where nobody asks."""
     watch: Watch = unwatched
+    preview: Preview = unseen
 
     @property
     def fingerprint(self) -> str:
@@ -253,10 +263,10 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
     checkpoint = Checkpoint(run.checkpoint, job.fingerprint)
     with stop_requests() as request, BackgroundWriter() as writer:
         for result in results:
-            held_out = _held_out(state, job, accelerator) if main or is_sharded(state.model) else {}
+            aside = _measured_aside(state, job, accelerator) if main or is_sharded(state.model) else {}
             if main:
                 measured = {f"train/{name}": value for name, value in result.metrics.items()}
-                run.metrics.append(result.step, measured | held_out)
+                run.metrics.append(result.step, measured | aside)
             own = Wish(request.signal_number or 0, main and job.watch(run, result.step), main and checkpoint.is_due)
             wish = own.agreed(accelerator)
             if wish.stopped_by or wish.abandon or wish.save or result.step == job.steps:
@@ -267,13 +277,22 @@ def run_steps(state: TrainState, job: StageJob, run: RunDirectory, accelerator: 
                 raise AbandonedTrainingError(f"given up after step {result.step} of {job.steps}")
 
 
-def _held_out(state: TrainState, job: StageJob, accelerator: Accelerator) -> dict[str, float]:
-    """The held-out loss, at steps that are spread evenly over the stage and end with it; elsewhere nothing."""
-    points = min(job.steps, HELD_OUT_POINTS)
-    if state.step * points // job.steps == (state.step - 1) * points // job.steps:
-        return {}
-    loss = job.held_out_loss(state.model, accelerator)
-    return {} if loss is None else {HELD_OUT_LOSS: loss}
+def _measured_aside(state: TrainState, job: StageJob, accelerator: Accelerator) -> dict[str, float]:
+    """The held-out loss and the scores of the preview, where their turn has come. They draw no random number."""
+    measured: dict[str, float] = {}
+    if _is_point(state.step, job.steps, HELD_OUT_POINTS):
+        loss = job.held_out_loss(state.model, accelerator)
+        measured |= {} if loss is None else {HELD_OUT_LOSS: loss}
+    if _is_point(state.step, job.steps, PREVIEW_POINTS):
+        assert isinstance(state.model, CueBackbone)
+        measured |= job.preview(state.model)
+    return measured
+
+
+def _is_point(step: int, steps: int, points: int) -> bool:
+    """Whether a step is one of so many that are spread evenly over the stage and end with it."""
+    points = min(steps, points)
+    return step * points // steps != (step - 1) * points // steps
 
 
 class Checkpoint:

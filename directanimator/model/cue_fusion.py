@@ -54,18 +54,22 @@ class CueModulation(nn.Module):
     def forward(self, streams: Streams, temb: Float[Tensor, "b e"]) -> tuple[Float[Tensor, "b n d"], Streams]:
         """What is added to the video tokens, and the streams for the next block."""
         modulation = self.linear(F.silu(temb))[:, None].chunk(6, dim=-1)  # (1)
-        added_pose, pose = _modulate(streams.pose, self.norm_pose, self.carry, *modulation[:3])
-        added_face, face = _modulate(streams.face, self.norm_face, self.carry, *modulation[3:])
-        return added_pose + added_face, Streams(pose, face)
+        pose, next_pose = _modulate(streams.pose, self.norm_pose, self.carry, *modulation[:3])
+        face, next_face = _modulate(streams.face, self.norm_face, self.carry, *modulation[3:])
+        added = torch.addcmul(pose * streams.pose.present, face, streams.face.present)
+        return added, Streams(next_pose, next_face)
 
 
 def _modulate(
     stream: CueStream, norm: nn.Module, carry: CueCarry, alpha: Tensor, beta: Tensor, gamma: Tensor
 ) -> tuple[Tensor, CueStream]:
-    modulated = norm(stream.tokens) * (1 + alpha) + beta  # (2)
+    """Modulated tokens, whether present or not, and the stream for the next block.
+
+    Products are added as they are made: a pass over the tokens costs as much as a product of theirs."""
+    modulated = torch.addcmul(beta, norm(stream.tokens), 1 + alpha)  # (2)
     base = modulated if carry == "modulated" else stream.tokens
-    share = modulated if carry == "ungated" else gamma * modulated
-    return modulated * stream.present, CueStream(base + share, stream.present)  # (3)
+    carried = base + modulated if carry == "ungated" else torch.addcmul(base, gamma, modulated)  # (3)
+    return modulated, CueStream(carried, stream.present)
 
 
 class CueFusionBlock(CueBlock):

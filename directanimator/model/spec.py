@@ -14,6 +14,10 @@ CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
 CueCarry = Literal["gated", "ungated", "modulated"]
 Positive = Annotated[int, Field(ge=1)]
+EMBEDDED_WEIGHTS = {"base": "3f1b1fcccf5c", "codec": "d176ef075718"}
+"""What fields of the model mean by `embedded`: the first 12 digits of the shipped weights' sha256.
+
+A dry run has no time to read the files; a test holds these to them."""
 _PARTS_OF: dict[str, dict[str, BackboneName]] = {
     "base": {"embedded": "cogvideox"},
     "codec": {"cogvideox": "cogvideox", "wan": "wan"},

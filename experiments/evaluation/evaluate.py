@@ -11,22 +11,17 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 
 from directanimator.atomic import atomic_write, write_json
-from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip, cues_in_color
-from directanimator.cues.spec import CueSpec, PosePicture
-from directanimator.cues.triplet import DrivingCues, dropped
-from directanimator.data.items import AnimationItem
-from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
-from directanimator.data.synthetic.subsets import SUBSET_CLIPS
+from directanimator.cues.triplet import dropped
+from directanimator.data.spec import SYNTH_VERSION, Subset
 from directanimator.errors import UserError
 from directanimator.metrics.catalog import Role
 from directanimator.metrics.clip_folder import Clip
-from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION, score_clip
+from directanimator.metrics.clip_scores import CLIP_SCORES_VERSION
 from directanimator.metrics.gallery import GalleryClip, Ranking, write_gallery
 from directanimator.metrics.protocol import Protocol
 from directanimator.metrics.report import record, write_report
@@ -39,20 +34,14 @@ from directanimator.metrics.trivial import (
 )
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
-from directanimator.pipeline import generate
-from directanimator.progress import progress
-from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
 from directanimator.video import write_video
+from experiments.evaluation.clips import Scores, TestClip, generate_clips, make_test_clips, means_of, scored
 from experiments.evaluation.measures import means, measured
 from experiments.evaluation.sheet import SheetRow, comparison_video, contact_sheet
 from experiments.evaluation.worst_clips import WORST, WORST_JUDGED, merged, rankings_of, worst_of
-from experiments.pools import empty_text, item_maker, subset_item_maker
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
 
-NOISE_SEED = 20260605
-"""Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
-BATCH = 16
 NUM_SHEET_ROWS = 10
 NUM_VIDEOS = 6
 GALLERY = "worst_clips.html"
@@ -61,80 +50,6 @@ IN_MEMORY = "none, in memory"
 """How the pixels of test clips were read: not at all, neither the model's nor the true ones."""
 
 _AGAIN = "remove it, and the run is evaluated again"
-
-Scores = list[dict[str, float]]
-
-
-@dataclass(frozen=True, eq=False)
-class TestClip:
-    """A test item in one of the two settings, with the cues the model is told."""
-
-    item: AnimationItem
-    driving: UInt8[np.ndarray, "f h w 3"]
-    driving_mask: UInt8[np.ndarray, "f h w"]
-    cues: DrivingCues
-    cross: bool
-
-    def score(self, generated: UInt8[np.ndarray, "f h w 3"]) -> dict[str, float]:
-        """The scores of an answer to this clip."""
-        if self.cross:
-            return score_clip(generated, self.item, self.driving, self.driving_mask)
-        return score_clip(generated, self.item)
-
-
-@functools.lru_cache(maxsize=len(get_args(Subset)))
-def _test_items(spec: DataSpec, picture: PosePicture, named: Subset | None) -> tuple[AnimationItem, ...]:
-    """The test items, or those of a named subset; kept, as what follows from them alone is, since both stages of a run
-    and all variants of a demo are tested on the same."""
-    if named is None:
-        maker, count = item_maker("test", spec, picture), spec.num_test_clips
-    else:
-        maker, count = subset_item_maker(named, spec, picture), min(spec.num_test_clips, SUBSET_CLIPS)
-    return tuple(maker(index) for index in progress(range(count), f"{named or 'test'} clips", total=count))
-
-
-def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
-    """The fixed test clips by subset; the same for every variant that shares data and cues, be cues switched off."""
-    return {subset: _test_clips(spec.data, spec.cues.all_enabled, subset) for subset in spec.evaluation.subsets}
-
-
-@functools.lru_cache(maxsize=len(get_args(Subset)))
-def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
-    clips = []
-    named: Subset | None = None if subset in ("self", "cross") else subset
-    for item in _test_items(data, cues.pose.picture, named):
-        own, cross = item_cues(item, data.size, cues)
-        if subset == "self":
-            clips.append(TestClip(item, item.target, item.target_track.mask, own, cross=False))
-        else:
-            mask = item.driving_track.resized(data.size).mask
-            clips.append(TestClip(item, resize(item.driving, data.size), mask, cross, cross=True))
-    return tuple(clips)
-
-
-def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """The sampler's noise for test clip `index`."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED + index))
-
-
-@torch.no_grad()
-def generate_clips(
-    model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
-) -> list[UInt8[np.ndarray, "f h w 3"]]:
-    """The model's answers to test clips."""
-    made: list[np.ndarray] = []
-    empty = empty_text(spec.model)
-    for start in progress(range(0, len(clips), BATCH), "sampling", total=math.ceil(len(clips) / BATCH)):
-        part = clips[start : start + BATCH]
-        told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in part]
-        references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in part])
-        shape = (spec.data.latent_frames, *references.shape[2:])
-        noise = torch.stack([clip_noise(start + offset, shape) for offset in range(len(part))])
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
-            text = empty.expand(len(part), -1, -1)
-            video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
-        made.extend(to_frames(video))
-    return made
 
 
 def trivial_answers(clip: TestClip) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
@@ -164,13 +79,9 @@ def bounds_of(clips: tuple[TestClip, ...], codec: VideoCodec) -> Bounds:
     answers = [trivial_answers(clip) for clip in clips]
     decoded = [to_frames(codec.decode(codec.encode(to_video(clip.item.target))))[0] for clip in clips]
     return Bounds(
-        trivial={name: _scored(clips, [answer[name] for answer in answers]) for name in answers[0]},
-        ceiling=_scored(clips, decoded),
+        trivial={name: scored(clips, [answer[name] for answer in answers]) for name in answers[0]},
+        ceiling=scored(clips, decoded),
     )
-
-
-def _scored(clips: Sequence[TestClip], answers: Sequence[UInt8[np.ndarray, "f h w 3"]]) -> Scores:
-    return _numbered([clip.score(frames) for clip, frames in zip(clips, answers, strict=True)])
 
 
 def evaluate(
@@ -194,13 +105,13 @@ def evaluate(
     ranked: list[list[Ranking]] = []
     for subset, chosen in clips.items():
         generated = generate_clips(model, codec, chosen, spec)
-        scores[subset] = _scored(chosen, generated)
+        scores[subset] = scored(chosen, generated)
         bounds[subset] = bounds_of(chosen, codec)
         _write_media(media, subset, chosen, generated, spec)
         names = [f"{subset}_{index:02d}" for index in range(len(chosen))]
         measurement = measured(_in_roles(names, chosen, generated, spec), networks)
         found[subset] = record(measurement)
-        summary[subset] = _means(scores[subset]) | means(measurement)
+        summary[subset] = means_of(scores[subset]) | means(measurement)
         ranked.append(rankings_of(names, scores[subset], measurement))
         shown = worst_of(ranked[-1], count)
         worst += [
@@ -291,16 +202,6 @@ def protocol_of(spec: ExperimentSpec) -> Protocol:
         source=data.source if data.source == "folder" else f"{data.source} {SYNTH_VERSION}",
         split="test",
     )
-
-
-def _numbered(scores: Scores) -> Scores:
-    return [{"clip": float(index), **values} for index, values in enumerate(scores)]
-
-
-def _means(scores: Scores) -> dict[str, float]:
-    names = [name for name in scores[0] if name != "clip"]
-    columns = {name: np.array([values[name] for values in scores]) for name in names}
-    return {name: float(np.nanmean(c)) if np.isfinite(c).any() else math.nan for name, c in columns.items()}
 
 
 def _without_nan(value: object) -> object:

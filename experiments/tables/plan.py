@@ -18,15 +18,14 @@ from experiments.edit import Edit, describe, fields
 from experiments.presets import DEFAULT_PRESET, PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import (
-    CLIPS_TAG,
     FINGERPRINT_DIGITS,
+    WEIGHTS_TAG,
     ExperimentSpec,
     Stage,
-    data_fingerprint,
     fingerprint,
     stage_fingerprint,
     stage_leaves,
-    training_leaves,
+    weights_fingerprint,
 )
 
 BASELINE = DEFAULT_ABLATION
@@ -209,13 +208,9 @@ def _check_is_of(run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
 
 
 def _has_donor(run: RunDirectory, spec: ExperimentSpec) -> bool:
-    wanted = json.loads(json.dumps(training_leaves(stage_leaves(spec, "cross_id"))))
     others = (RunDirectory(path) for path in sorted(run.path.parent.glob("cross_id-*")) if path != run.path)
-    clips = data_fingerprint(spec)
-    return any(
-        other.is_trained and other.record().tags.get(CLIPS_TAG) == clips and training_leaves(other.spec()) == wanted
-        for other in others
-    )
+    wanted = weights_fingerprint(spec)
+    return any(other.is_trained and other.record().tags.get(WEIGHTS_TAG) == wanted for other in others)
 
 
 def is_finished(run: PlannedRun) -> bool:

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from directanimator.model.embedded import load_codec
 from directanimator.places import runs_root
-from experiments.evaluation.evaluate import TestClip, generate_clips, make_test_clips
+from experiments.evaluation.clips import TestClip, generate_clips, make_test_clips
 from experiments.evaluation.sheet import Clip, answers_sheet
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec

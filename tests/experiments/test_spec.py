@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
+from directanimator.model.spec import EMBEDDED_WEIGHTS
 from experiments import spec as spec_module
 from experiments.edit import edit, leaves
 from experiments.spec import (
@@ -17,8 +18,7 @@ from experiments.spec import (
     data_fingerprint,
     fingerprint,
     stage_fingerprint,
-    stage_leaves,
-    training_leaves,
+    weights_fingerprint,
 )
 from tests.experiments.strategies import BASE, LEGAL, SHARES, free_edits, specs
 
@@ -40,6 +40,16 @@ class Forward(FrozenSpec):
 class Backward(FrozenSpec):
     b: int
     a: float
+
+
+def names_of_results(spec: ExperimentSpec) -> list[str]:
+    """What names the weights of either stage, and the clips."""
+    stages = [stage_fingerprint(spec, "same_id"), stage_fingerprint(spec, "cross_id"), weights_fingerprint(spec)]
+    return [*stages, data_fingerprint(spec)]
+
+
+def changed(before: list[str], after: list[str]) -> list[bool]:
+    return [one != other for one, other in zip(before, after, strict=True)]
 
 
 def test_the_embedded_codec_suits_the_default_model() -> None:
@@ -96,15 +106,21 @@ def test_cross_id_weights_are_named_by_the_whole_spec(spec: ExperimentSpec, chan
 
 @given(specs())
 def test_another_version_of_the_synthetic_humans_is_other_clips_and_other_weights(spec: ExperimentSpec) -> None:
-    def names() -> list[str]:
-        return [stage_fingerprint(spec, "same_id"), stage_fingerprint(spec, "cross_id"), data_fingerprint(spec)]
-
-    before = names()
+    before = names_of_results(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spec_module, "SYNTH_VERSION", 999)
-        after = names()
-    changed = [one != other for one, other in zip(before, after, strict=True)]
-    assert changed == [spec.data.source == "synthetic"] * 3
+        assert changed(before, names_of_results(spec)) == [spec.data.source == "synthetic"] * 4
+
+
+@pytest.mark.parametrize("part", ["base", "codec"])
+@given(specs())
+def test_other_weights_shipped_as_embedded_are_another_training_of_the_same_clips(
+    part: str, spec: ExperimentSpec
+) -> None:
+    before, reads = names_of_results(spec), getattr(spec.model, part) == "embedded"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EMBEDDED_WEIGHTS, part, "0" * 12)
+        assert changed(before, names_of_results(spec)) == [reads, reads, reads, False]
 
 
 @given(specs(), free_edits())
@@ -122,8 +138,8 @@ def test_weights_are_shared_by_specs_that_differ_only_in_sampling_and_evaluation
     spec: ExperimentSpec, change: tuple[str, Any]
 ) -> None:
     path, value = change
-    before, after = (training_leaves(stage_leaves(s, "cross_id")) for s in (spec, edit(spec, {path: value})))
-    assert (before == after) == (path in SAMPLED_ONLY or leaves(spec)[path] == value)
+    shared = weights_fingerprint(edit(spec, {path: value})) == weights_fingerprint(spec)
+    assert shared == (path in SAMPLED_ONLY or leaves(spec)[path] == value)
 
 
 def test_variants_without_same2x_share_the_teacher() -> None:
@@ -134,8 +150,7 @@ def test_variants_without_same2x_share_the_teacher() -> None:
 def test_the_noise_schedule_is_part_of_the_teacher() -> None:
     variant = edit(BASE, {"sampling.snr_shift_scale": 1.0})
     assert stage_fingerprint(variant, "same_id") != stage_fingerprint(BASE, "same_id")
-    before, after = (training_leaves(stage_leaves(spec, "cross_id")) for spec in (BASE, variant))
-    assert before != after
+    assert weights_fingerprint(variant) != weights_fingerprint(BASE)
 
 
 @given(specs(), free_edits())

@@ -16,11 +16,13 @@ from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import nn
 
 from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
 from directanimator.training.checkpoint import Snapshot
+from experiments import stage as staging
 from experiments.benchmarks.scaling import zero_item
 from experiments.edit import edit
 from experiments.execution import Execution, check_execution
@@ -50,6 +52,10 @@ def pool() -> dict[str, np.ndarray]:
 def job_of(stage: Stage, teacher_at: RunDirectory | None = None, watch: Watch = unwatched) -> StageJob:
     teacher = None if teacher_at is None else trained_model(teacher_at, SPEC)
     return StageJob(SPEC, stage, pool(), teacher, watch=watch)
+
+
+def stops_after(step: int) -> Watch:
+    return lambda _run, done: done == step
 
 
 def trained(place: Path, job: StageJob) -> RunDirectory:
@@ -118,15 +124,35 @@ def test_the_second_stage_starts_from_the_first_and_adds_updates_of_its_own(
     assert trained_model(run, SPEC).state_dict().keys() == told.keys()
 
 
+# ------------------------------------------------------------------------------------------------------------- previews
+
+
+def test_a_training_that_is_previewed_is_seen_at_even_steps_and_ends_at_the_same_bits(
+    tmp_path: Path, teacher: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "PREVIEW_POINTS", 2)
+
+    def look(model: nn.Module) -> dict[str, float]:
+        return {"preview/self/psnr": float(sum(value.detach().abs().sum() for value in model.parameters()))}
+
+    def job(watch: Watch = unwatched) -> StageJob:
+        return dataclasses.replace(job_of("same_id", watch=watch), preview=look)
+
+    run = trained(tmp_path / "unbroken", job())
+    assert (run.model / WEIGHTS).read_bytes() == (teacher.model / WEIGHTS).read_bytes()
+    seen = [record.step for record in run.metrics.read() if "preview/self/psnr" in record.values]
+    assert seen == [STEPS // 2, STEPS]
+    with pytest.raises(AbandonedTrainingError):
+        trained(tmp_path / "stopped", job(stops_after(STEPS - 1)))
+    gone_on = trained(tmp_path / "stopped", job())
+    assert [r.values for r in gone_on.metrics.read()] == [r.values for r in run.metrics.read()]
+
+
 # ------------------------------------------------------------------------------------------------ two sharded processes
 
 TOLERANCE = 1e-4
 PLAIN_SPEC = edit(SPEC, {"optim.lora_rank": None})
 SPARING = Execution(micro_batch=1, checkpointing=True)
-
-
-def stops_after(step: int) -> Watch:
-    return lambda _run, done: done == step
 
 
 def runs_of_two(places: Path) -> int:

@@ -1,5 +1,6 @@
 """Weights from directories: what fits loads, what does not is refused in one line."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from directanimator.model.embedded import (
     load_transformer,
     make_transformer,
 )
-from directanimator.model.spec import ModelSpec
+from directanimator.model.spec import EMBEDDED_WEIGHTS, ModelSpec
 
 SMALL = ModelSpec(base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=24)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -27,6 +28,13 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 def is_cue(name: str) -> bool:
     return any(part in name for part in CUE_PARAMETERS)
+
+
+@pytest.mark.parametrize(("part", "folder"), [("base", "transformer"), ("codec", "codec")])
+def test_what_embedded_means_is_what_is_shipped(part: str, folder: str) -> None:
+    digest = hashlib.sha256((EMBEDDED_DIRECTORY / folder / WEIGHTS).read_bytes()).hexdigest()
+    assert digest.startswith(EMBEDDED_WEIGHTS[part]), "other weights are shipped: name them in model/spec.py"
+    assert len(EMBEDDED_WEIGHTS[part]) == 12
 
 
 @pytest.fixture

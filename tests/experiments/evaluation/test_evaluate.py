@@ -9,8 +9,9 @@ from ablations.registry import ABLATIONS
 from directanimator.data.spec import Subset
 from directanimator.data.synthetic_items import subset_item
 from experiments.edit import edit
-from experiments.evaluation import evaluate
-from experiments.evaluation.evaluate import bounds_of, make_test_clips
+from experiments.evaluation import clips as evaluated_clips
+from experiments.evaluation.clips import make_test_clips
+from experiments.evaluation.evaluate import bounds_of
 from experiments.presets import PRESETS
 from experiments.spec import ExperimentSpec
 
@@ -91,7 +92,7 @@ def test_a_named_subset_is_driven_by_another_person_in_clips_of_its_own(subset: 
 
 
 def test_a_named_subset_has_no_more_clips_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "SUBSET_CLIPS", 3)
+    monkeypatch.setattr(evaluated_clips, "SUBSET_CLIPS", 3)
     clips = make_test_clips(edit(SPEC, {"evaluation.subsets": ("self", "face"), "data.num_test_clips": 4}))
     assert {subset: len(found) for subset, found in clips.items()} == {"self": 4, "face": 3}
 

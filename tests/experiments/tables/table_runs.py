@@ -10,7 +10,7 @@ from directanimator.metrics.protocol import MetricProtocol
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import protocol_of
 from experiments.record import HELD_OUT_LOSS, RunDirectory
-from experiments.spec import CLIPS_TAG, Stage, data_fingerprint, stage_leaves
+from experiments.spec import WEIGHTS_TAG, Stage, stage_leaves, weights_fingerprint
 from experiments.tables.plan import STAGES, Plan, PlannedRun, make_plan
 
 WORDS = ("table=same2x", "variants=no_same2x,student_from_base,student_from_base_no_same2x", "preset=smoke")
@@ -32,7 +32,7 @@ def noise(run: PlannedRun, column: str, clip: int) -> float:
 
 
 def claim(run: PlannedRun, stage: Stage) -> RunDirectory:
-    leaves, tags = stage_leaves(run.spec, stage), {CLIPS_TAG: data_fingerprint(run.spec)}
+    leaves, tags = stage_leaves(run.spec, stage), {WEIGHTS_TAG: weights_fingerprint(run.spec)}
     return RunDirectory.claim(runs_root(), run.stage(stage), spec=leaves, tags=tags, experiment="test")
 
 

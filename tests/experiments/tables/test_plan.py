@@ -14,7 +14,7 @@ from directanimator.places import runs_root
 from experiments.edit import edit
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
-from experiments.spec import CLIPS_TAG, stage_fingerprint
+from experiments.spec import WEIGHTS_TAG, stage_fingerprint
 from experiments.tables.plan import (
     BASELINE,
     STAGES,
@@ -96,7 +96,7 @@ def test_states_are_what_the_directories_say():
     assert [stage_state(variant.spec, stage) for stage in STAGES] == ["exists", "to train"]
     sampled = plan_of("seeds=1", "sampling.num_steps=5").runs[0]
     assert [stage_state(sampled.spec, stage) for stage in STAGES] == ["exists", "lent"]
-    claim(full, "cross_id").update(tags={CLIPS_TAG: "clips of another version"})
+    claim(full, "cross_id").update(tags={WEIGHTS_TAG: "weights of another base"})
     assert [stage_state(sampled.spec, stage) for stage in STAGES] == ["exists", "to train"]
 
 

@@ -1,0 +1,128 @@
+"""The fixed clips of the test split that every model is asked, its answers, and their scores by ground truth."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from directanimator.cues.canvas import resize
+from directanimator.cues.spec import CueSpec, PosePicture
+from directanimator.cues.triplet import DrivingCues
+from directanimator.data.items import AnimationItem
+from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.synthetic.subsets import SUBSET_CLIPS
+from directanimator.metrics.clip_scores import score_clip
+from directanimator.model.backbone import CueBackbone
+from directanimator.model.codec import VideoCodec, to_frames, to_video
+from directanimator.pipeline import generate
+from directanimator.progress import progress
+from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
+from experiments.pools import empty_text, item_maker, subset_item_maker
+from experiments.spec import ExperimentSpec
+
+NOISE_SEED = 20260605
+"""Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
+BATCH = 16
+
+Scores = list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class TestClip:
+    """A test item in one of the two settings, with the cues the model is told."""
+
+    item: AnimationItem
+    driving: UInt8[np.ndarray, "f h w 3"]
+    driving_mask: UInt8[np.ndarray, "f h w"]
+    cues: DrivingCues
+    cross: bool
+
+    def score(self, generated: UInt8[np.ndarray, "f h w 3"]) -> dict[str, float]:
+        """The scores of an answer to this clip."""
+        if self.cross:
+            return score_clip(generated, self.item, self.driving, self.driving_mask)
+        return score_clip(generated, self.item)
+
+
+@functools.lru_cache(maxsize=len(get_args(Subset)))
+def _test_items(spec: DataSpec, picture: PosePicture, named: Subset | None) -> tuple[AnimationItem, ...]:
+    """The test items, or those of a named subset; kept, as what follows from them alone is, since both stages of a run
+    and all variants of a demo are tested on the same."""
+    if named is None:
+        maker, count = item_maker("test", spec, picture), spec.num_test_clips
+    else:
+        maker, count = subset_item_maker(named, spec, picture), min(spec.num_test_clips, SUBSET_CLIPS)
+    return tuple(maker(index) for index in progress(range(count), f"{named or 'test'} clips", total=count))
+
+
+def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
+    """The fixed test clips by subset; the same for every variant that shares data and cues, be cues switched off."""
+    return {subset: clips_of(spec, subset) for subset in spec.evaluation.subsets}
+
+
+def clips_of(spec: ExperimentSpec, subset: Subset) -> tuple[TestClip, ...]:
+    """The fixed test clips of a subset."""
+    return _test_clips(spec.data, spec.cues.all_enabled, subset)
+
+
+@functools.lru_cache(maxsize=len(get_args(Subset)))
+def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
+    clips = []
+    named: Subset | None = None if subset in ("self", "cross") else subset
+    for item in _test_items(data, cues.pose.picture, named):
+        own, cross = item_cues(item, data.size, cues)
+        if subset == "self":
+            clips.append(TestClip(item, item.target, item.target_track.mask, own, cross=False))
+        else:
+            mask = item.driving_track.resized(data.size).mask
+            clips.append(TestClip(item, resize(item.driving, data.size), mask, cross, cross=True))
+    return tuple(clips)
+
+
+def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """The sampler's noise for test clip `index`."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED + index))
+
+
+def generate_clips(
+    model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
+) -> list[UInt8[np.ndarray, "f h w 3"]]:
+    """The model's answers to test clips, which are the first of their subset."""
+    starts = progress(range(0, len(clips), BATCH), "sampling", total=math.ceil(len(clips) / BATCH))
+    return [frames for start in starts for frames in answer(model, codec, clips[start : start + BATCH], spec, start)]
+
+
+@torch.no_grad()
+def answer(
+    model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec, first: int = 0
+) -> UInt8[np.ndarray, "n f h w 3"]:
+    """The model's answers to the clips of one batch; `first` is the number of its first clip in the subset."""
+    empty = empty_text(spec.model)
+    told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in clips]
+    references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in clips])
+    shape = (spec.data.latent_frames, *references.shape[2:])
+    noise = torch.stack([clip_noise(first + offset, shape) for offset in range(len(clips))])
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
+        text = empty.expand(len(clips), -1, -1)
+        video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
+    return to_frames(video)
+
+
+def scored(clips: Sequence[TestClip], answers: Sequence[UInt8[np.ndarray, "f h w 3"]]) -> Scores:
+    """The scores of every answer, each with its clip's number."""
+    return [
+        {"clip": float(number), **clip.score(frames)}
+        for number, (clip, frames) in enumerate(zip(clips, answers, strict=True))
+    ]
+
+
+def means_of(scores: Scores) -> dict[str, float]:
+    """The mean of every score over the clips that have it; NaN where none does."""
+    names = [name for name in scores[0] if name != "clip"]
+    columns = {name: np.array([values[name] for values in scores]) for name in names}
+    return {name: float(np.nanmean(c)) if np.isfinite(c).any() else math.nan for name, c in columns.items()}
