@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -21,7 +21,9 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 INSTALL = "python -m pip install 'ray>=2,<3'"
 RETRIES = 3
 """How often work is begun again whose worker was killed."""
-MOST_CPUS, MOST_GPUS = 1024, 64
+GRACE_S = 10.0
+"""How long processes that work together may take to end by themselves once one of them has ended badly."""
+MOST_CPUS, MOST_GPUS, MOST_PROCESSES = 1024, 64, 4096
 LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one way to have all of Ray's servers listen on the loopback interface alone, on Linux too; read on import."""
 ONE_ATTEMPT = ("RAY_NUM_REDIS_GET_RETRIES", "1")
@@ -45,23 +47,28 @@ class Share:
     """What of a machine one unit of work takes."""
 
     unit: str
-    """What the work is called in words: run, video."""
+    """What it is called in words: process, video."""
     cpus: int = 1
     gpus: float | None = None
     """Whole ones, or a part of one; None: one if the cluster has any."""
+    together: int = 1
+    """Units that carry out one piece of work together, on one machine or on several."""
 
 
-def engine_keys(unit: str) -> tuple[str, ...]:
-    """The words that choose an engine and what a unit of work takes."""
-    return ("engine", f"cpus_per_{unit}", f"gpus_per_{unit}")
+def engine_keys(unit: str, together: str | None = None) -> tuple[str, ...]:
+    """The words that choose an engine, what a unit of work takes, and how many work together."""
+    return ("engine", f"cpus_per_{unit}", f"gpus_per_{unit}", *([together] if together else []))
 
 
-def read_engine(tokens: Sequence[str], unit: str, most_gpus: int = MOST_GPUS) -> tuple[Share | None, list[str]]:
+def read_engine(
+    tokens: Sequence[str], unit: str, most_gpus: int = MOST_GPUS, together: str | None = None
+) -> tuple[Share | None, list[str]]:
     """What `engine=ray`, `cpus_per_UNIT=N` and `gpus_per_UNIT=X` ask for, None for this process; and the other words.
 
+    `together` is the word for the number of units that work together, where there is one.
     Raises: UserError for an unknown engine, an illegal number, or a share of a cluster that is not asked for."""
-    keys = engine_keys(unit)
-    engine_key, cpus_key, gpus_key = keys
+    keys = engine_keys(unit, together)
+    engine_key, cpus_key, gpus_key, *_ = keys
     own = [token for token in tokens if token.partition("=")[0] in keys]
     rest = [token for token in tokens if token.partition("=")[0] not in keys]
     words = read_words(own, keys)
@@ -77,7 +84,10 @@ def read_engine(tokens: Sequence[str], unit: str, most_gpus: int = MOST_GPUS) ->
     gpus = real(words, gpus_key, 0.0, 0.0, float(most_gpus)) if gpus_key in words else None
     if gpus is not None and gpus > 1 and not gpus.is_integer():
         raise UserError(f"{gpus_key}={words[gpus_key]}: want a part of one, or whole ones")
-    return Share(unit, cpus, gpus), rest
+    count = whole(words, together, 1, 1, MOST_PROCESSES) if together else 1
+    if count > 1 and gpus is not None and not gpus.is_integer():
+        raise UserError(f"{gpus_key}={words[gpus_key]}: want whole ones with {together}={count}")
+    return Share(unit, cpus, gpus, count), rest
 
 
 # ---------------------------------------------------------------- what fits
@@ -94,19 +104,19 @@ def fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:
 
 
 def most_at_once(nodes: Sequence[Mapping[str, float]], share: Share, gpus: float) -> int:
-    """How many units of work the machines take at once.
+    """How many pieces of work the machines take at once.
 
-    Raises: UserError if none of them takes one."""
-    most = sum(fitting(node, share.cpus, gpus) for node in nodes)
-    if not most:
+    Raises: UserError if they do not take one."""
+    room = sum(fitting(node, share.cpus, gpus) for node in nodes)
+    wanted = f"cpus_per_{share.unit}={share.cpus} gpus_per_{share.unit}={gpus:g}"
+    if not room:
         largest = ", ".join(
             sorted({f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes}, reverse=True)
         )
-        raise UserError(
-            f"cpus_per_{share.unit}={share.cpus} gpus_per_{share.unit}={gpus:g}: no machine of the cluster has that; "
-            f"there are {largest or 'no machines'}"
-        )
-    return most
+        raise UserError(f"{wanted}: no machine of the cluster has that; there are {largest or 'no machines'}")
+    if room < share.together:
+        raise UserError(f"{wanted}: the cluster has room for {room}, {share.together} are to work together")
+    return room // share.together
 
 
 # ---------------------------------------------------------------- order
@@ -134,6 +144,19 @@ class Failed:
     """Work that could not be done, and why."""
 
     reason: str
+    is_defect: bool = field(default=False, compare=False)
+    """Whether an exception was the reason that nobody foresaw."""
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """Work whose worker died, and how."""
+
+    how: str
+
+    def for_good(self) -> Failed:
+        """What becomes of it when it was begun as often as it may be."""
+        return Failed(f"its worker died {RETRIES + 1} times: {self.how}")
 
 
 def in_order(
@@ -197,6 +220,56 @@ def _carried_out(desk: _Desk, do: Callable[[T], R], work: T) -> Done[R] | Failed
         return Failed(str(problem))
 
 
+@dataclass(frozen=True)
+class _Seat:
+    """A process's place among those that carry out one piece of work together, as torch.distributed reads it."""
+
+    rank: int
+    together: int
+
+    def variables(self, meeting: tuple[str, int]) -> dict[str, str]:
+        """What a launcher such as torchrun would set. Each process sees its own devices alone, as the first ones."""
+        host, port = meeting
+        seat = {"RANK": self.rank, "WORLD_SIZE": self.together, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        return {name: str(value) for name, value in seat.items()} | {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+
+
+def _meeting_place() -> tuple[str, int]:
+    """An address of this machine that other machines reach, and a port that nobody uses."""
+    import ray.util
+
+    host = ray.util.get_node_ip_address()
+    with socket.create_server((host, 0)) as server:
+        return host, server.getsockname()[1]
+
+
+def _carried_out_together(
+    desk: _Desk, do: Callable[[T], R], work: T, seat: _Seat, meeting: tuple[str, int]
+) -> Done[R] | Failed:
+    os.environ.update(seat.variables(meeting))
+    return _carried_out(desk, do, work)
+
+
+@dataclass(eq=False)
+class _Attempt(Generic[T]):
+    """A piece of work that is being carried out, by one process or by several together."""
+
+    work: T
+    number: int = 0
+    """How often it was begun."""
+    room: Any = None
+    """What is kept free for several processes; none for a single one."""
+    handles: list[Any] = field(default_factory=list)
+    """Of the processes, the first one's first."""
+    ended: dict[Any, Any] = field(default_factory=dict)
+    """What became of those that have ended, by handle."""
+
+    @property
+    def running(self) -> list[Any]:
+        """Handles of the others."""
+        return [handle for handle in self.handles if handle not in self.ended]
+
+
 class _Hand(Generic[T, R]):
     """A worker that keeps what it has loaded."""
 
@@ -220,14 +293,17 @@ def _go_on() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """The machines of a Ray cluster, for work that takes the same share each."""
+    """The machines of a Ray cluster, for pieces of work that take the same share each."""
 
     machines: int
     most: int
-    """Units of work at once."""
+    """Pieces of work at once."""
     _ray: Any
     _resources: Mapping[str, float]
+    """Of one process."""
     _desk: _Desk
+    _together: int = 1
+    """Processes that carry out one piece of work."""
 
     def __str__(self) -> str:
         """`2 machines, 8 at a time`."""
@@ -238,25 +314,85 @@ class Cluster:
     ) -> Generator[tuple[Job[T], Done[R] | Failed], None, None]:
         """Every job with what became of it, as they end; any exception is a failure. `do` is a module's function.
 
-        Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits until it has ended.
-        `look_up` is called every second and may raise one; a signal's handler must not, while Ray waits."""
-        task = self._ray.remote(**self._resources, max_retries=RETRIES)(_carried_out)
-        running = set[Any]()
+        Where several processes work together, each of them does `do`, and the first one's value counts; if one of them
+        dies, all begin again. Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits
+        until it has ended. `look_up` is called every second and may raise one; a signal's handler must not, while Ray
+        waits."""
+        attempts = set[_Attempt[T]]()
 
-        def begin(job: Job[T]) -> Any:
-            handle = task.remote(self._desk, do, job.work)
-            running.add(handle)
-            return handle
+        def begin(job: Job[T]) -> _Attempt[T]:
+            attempt = _Attempt(job.work)
+            attempts.add(attempt)
+            self._begin(attempt, do)
+            return attempt
 
-        def next_done(handles: Collection[Any]) -> tuple[Any, Done[R] | Failed]:
-            handle, outcome = self._next_done(handles, look_up)
-            running.remove(handle)
-            return handle, outcome
+        def next_done(handles: Collection[_Attempt[T]]) -> tuple[_Attempt[T], Done[R] | Failed]:
+            while True:
+                owners = {handle: attempt for attempt in handles for handle in attempt.running}
+                ended = self._wait_for_one(list(owners), look_up)
+                attempt = owners[ended]
+                self._note(attempt, ended)
+                if attempt.running:
+                    continue
+                outcome = self._verdict(attempt)
+                if isinstance(outcome, _Lost) and attempt.number <= RETRIES:
+                    self._begin(attempt, do)
+                    continue
+                attempts.remove(attempt)
+                return attempt, outcome.for_good() if isinstance(outcome, _Lost) else outcome
 
         try:
             yield from in_order(jobs, begin, next_done)
         finally:
-            self._interrupt(running)
+            self._interrupt(attempts)
+
+    def _begin(self, attempt: _Attempt[T], do: Callable[[T], R]) -> None:
+        """Nothing; the work of the attempt begins, anew if it was begun before."""
+        attempt.number += 1
+        attempt.ended.clear()
+        remote = self._ray.remote
+        if self._together == 1:
+            attempt.handles = [
+                remote(**self._resources, max_retries=0)(_carried_out).remote(self._desk, do, attempt.work)
+            ]
+            return
+        from ray.util import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as At
+
+        bundle = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
+        attempt.room = placement_group([{k: v for k, v in bundle.items() if v}] * self._together, strategy="PACK")
+        meeting = remote(num_cpus=0, scheduling_strategy=At(attempt.room, 0))(_meeting_place).remote()
+        # A process is used once: what torch.distributed leaves in it would be in the way of the next work.
+        task = remote(**self._resources, max_retries=0, max_calls=1)(_carried_out_together)
+        attempt.handles = [
+            task.options(scheduling_strategy=At(attempt.room, rank)).remote(
+                self._desk, do, attempt.work, _Seat(rank, self._together), meeting
+            )
+            for rank in range(self._together)
+        ]
+
+    def _note(self, attempt: _Attempt[T], ended: Any) -> None:
+        """Nothing; takes down how a process ended. If that was badly, the others cannot go on, and are ended too."""
+        outcome = self._outcome(ended)
+        attempt.ended[ended] = outcome
+        if attempt.running and not isinstance(outcome, Done):
+            handles = attempt.running
+            self._ray.wait(handles, num_returns=len(handles), timeout=GRACE_S)
+            attempt.ended |= {handle: self._outcome(handle) for handle in self._ended_now(handles)}
+            for handle in attempt.running:
+                self._ray.cancel(handle, force=True)
+                attempt.ended[handle] = outcome
+        if attempt.room is not None and not attempt.running:
+            self._ray.util.remove_placement_group(attempt.room)
+            attempt.room = None
+
+    def _verdict(self, attempt: _Attempt[T]) -> Done[Any] | Failed | _Lost:
+        """What became of work whose processes have all ended: a dead one explains what others met with."""
+        outcomes = list(attempt.ended.values())
+        bad = [outcome for outcome in outcomes if not isinstance(outcome, Done)]
+        bad.sort(key=lambda outcome: (isinstance(outcome, Failed), isinstance(outcome, Failed) and outcome.is_defect))
+        verdict: Done[Any] | Failed | _Lost = bad[0] if bad else attempt.ended[attempt.handles[0]]
+        return verdict
 
     def spread(
         self, make: Callable[[], Callable[[T], R]], items: Sequence[tuple[str, T]]
@@ -279,13 +415,14 @@ class Cluster:
             return handle
 
         def next_done(handles: Collection[Any]) -> tuple[Any, Done[R] | Failed]:
-            handle, outcome = self._next_done(handles)
+            handle = self._wait_for_one(list(handles))
+            outcome = self._outcome(handle)
             worker = busy.pop(handle)
             if waiting:
                 free.append(worker)
             else:  # makes room for one that has an item, and could not begin since others use the cluster too
                 self._ray.kill(worker)
-            return handle, outcome
+            return handle, outcome.for_good() if isinstance(outcome, _Lost) else outcome
 
         try:
             yield from in_order([Job(name, item) for name, item in items], begin, next_done, most=len(free))
@@ -293,29 +430,38 @@ class Cluster:
             for worker in hands:
                 self._ray.kill(worker)
 
-    def _next_done(self, handles: Collection[Any], look_up: Callable[[], None] = _go_on) -> tuple[Any, Any]:
-        ended: list[Any] = []
-        while not ended:
+    def _wait_for_one(self, handles: list[Any], look_up: Callable[[], None] = _go_on) -> Any:
+        while True:
             look_up()
-            ended, _ = self._ray.wait(list(handles), num_returns=1, timeout=LOOK_UP_S)
-        (handle,) = ended
+            ended, _ = self._ray.wait(handles, num_returns=1, timeout=LOOK_UP_S)
+            if ended:
+                return ended[0]
+
+    def _ended_now(self, handles: list[Any]) -> list[Any]:
+        ended, _ = self._ray.wait(handles, num_returns=len(handles), timeout=0)
+        return list(ended)
+
+    def _outcome(self, handle: Any) -> Done[Any] | Failed | _Lost:
         try:
-            return handle, self._ray.get(handle)
+            outcome: Done[Any] | Failed = self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as defect:
             print(defect, file=sys.stderr)  # where it came from; it keeps nothing else from being done
-            return handle, Failed(f"a defect: {type(defect.cause).__name__}: {defect.cause}")
+            return Failed(f"a defect: {type(defect.cause).__name__}: {defect.cause}", is_defect=True)
         except self._ray.exceptions.RayError as loss:
             told = " ".join(str(loss).split())
-            return handle, Failed(f"its worker died {RETRIES + 1} times: {type(loss).__name__}: {told[:200]}")
+            return _Lost(f"{type(loss).__name__}: {told[:200]}")
+        return outcome
 
-    def _interrupt(self, handles: Collection[Any]) -> None:
+    def _interrupt(self, attempts: Collection[_Attempt[T]]) -> None:
+        handles = [handle for attempt in attempts for handle in attempt.running]
         if not handles:
             return
         # Ray may abort the driver if it cancels what has just ended.
-        _, running = self._ray.wait(list(handles), num_returns=len(handles), timeout=0)
-        for handle in running:
-            self._ray.cancel(handle)
-        self._ray.wait(list(handles), num_returns=len(handles))
+        ended = self._ended_now(handles)
+        for handle in handles:
+            if handle not in ended:
+                self._ray.cancel(handle)
+        self._ray.wait(handles, num_returns=len(handles))
 
 
 @contextlib.contextmanager
@@ -333,7 +479,8 @@ def cluster(share: Share, environment: Mapping[str, str]) -> Iterator[Cluster]:
             gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
         most = most_at_once(nodes, share, gpus)
         desk = _Desk(Path.cwd(), dict(environment))
-        yield Cluster(len(nodes), most, ray, {"num_cpus": float(share.cpus), "num_gpus": gpus}, desk)
+        resources = {"num_cpus": float(share.cpus), "num_gpus": gpus}
+        yield Cluster(len(nodes), most, ray, resources, desk, share.together)
     finally:
         ray.shutdown()
 
@@ -342,6 +489,7 @@ def _imported() -> ModuleType:
     try:
         import ray
         import ray.exceptions
+        import ray.util
     except ImportError as problem:
         raise UserError(f"engine=ray: Ray is not installed; {INSTALL}") from problem
     return ray

@@ -169,7 +169,7 @@ def render_usage() -> str:
     return "\n".join(
         [
             "usage: python -m experiments.run [preset=NAME] [ablation=NAME] [PATH=VALUE ...] [OPTION ...]",
-            "       [engine=ray [cpus_per_run=1] [gpus_per_run=N]]",
+            "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
             "",
             "try",
             *_columns(

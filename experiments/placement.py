@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Literal
 
 from directanimator import places
-from directanimator.cluster import Done, Failed, Job, Share, cluster
+from directanimator.cluster import Done, Failed, Job, Share, cluster, read_engine
 from directanimator.errors import UserError
 from experiments.execution import PLAIN, Execution
 from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, weights_fingerprint
@@ -45,6 +45,14 @@ class Piece:
 
     part: Part
     order: Order
+
+
+def read_share(tokens: Sequence[str]) -> tuple[Share | None, list[str]]:
+    """What each process of a run takes of a cluster, and how many make a run together, None for this process; and the
+    other words.
+
+    Raises: UserError."""
+    return read_engine(tokens, "process", most_gpus=1, together="processes_per_run")
 
 
 def jobs_of(orders: Sequence[Order]) -> list[Job[Piece]]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from directanimator.cluster import Share, read_engine
+from directanimator.cluster import Share
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
 from experiments.execution import Execution, is_first_process, read_execution, started_processes
+from experiments.placement import read_share
 from experiments.spec import stage_fingerprint
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def main(tokens: Sequence[str]) -> int:
         print(render_list())
         return 0
     execution, others = read_execution(tokens)
-    share, rest = read_engine(others, "run", most_gpus=1)
+    share, rest = read_share(others)
     resolved = resolve(rest)
     if is_first_process():
         print(render_dry_run(resolved), flush=True)

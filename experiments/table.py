@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from directanimator.cluster import Share, read_engine
+from directanimator.cluster import Share
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
 from experiments.execution import started_processes
+from experiments.placement import read_share
 from experiments.record import RunDirectory, Status, commit_tags
 from experiments.tables.plan import (
     Plan,
@@ -40,7 +41,7 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     if started_processes() > 1:
         raise UserError("a table is driven by one process; start experiments.run under a launcher instead")
-    share, rest = read_engine(tokens, "run", most_gpus=1)
+    share, rest = read_share(tokens)
     plan = make_plan(rest)
     print(render_plan(plan), flush=True)
     return 0 if "--dry-run" in rest else run_table(plan, share)

@@ -119,7 +119,14 @@ def study_name(name: str, sweep: Sweep, spec: ExperimentSpec) -> str:
 
 
 def legal_metrics(spec: ExperimentSpec) -> tuple[str, ...]:
-    """Every metric that a run of the spec has."""
+    """Every metric that a run of the spec has: the scores by ground truth, and what its networks allow to measure."""
+    from experiments.evaluation.measures import metrics_for  # slow: networks come with it
+
+    of_the_field = [metric.name for metric in metrics_for(spec.evaluation.networks or ())]
+    return (*_scores(spec), *(f"{subset}/{name}" for subset in spec.evaluation.subsets for name in of_the_field))
+
+
+def _scores(spec: ExperimentSpec) -> tuple[str, ...]:
     from experiments.evaluation.comparison import METRICS  # numpy comes with it
 
     return (*(f"{subset}/{name}" for subset in spec.evaluation.subsets for name in METRICS), SECONDS)
@@ -158,8 +165,9 @@ def _path_faults(sweep: Sweep) -> Iterator[str]:
 def _goal_faults(sweep: Sweep, spec: ExperimentSpec) -> Iterator[str]:
     if not sweep.objectives:
         yield "no objective: name at least one metric"
-    legal = legal_metrics(spec)
-    for metric in sweep.metrics:
+    wanted, scores = sweep.metrics, _scores(spec)
+    legal = scores if set(wanted) <= set(scores) else legal_metrics(spec)
+    for metric in wanted:
         if metric not in legal:
             yield f"unknown metric {metric!r}: known are {', '.join(legal)}{did_you_mean(metric, legal)}"
     for names in ([goal.metric for goal in sweep.objectives], [limit.metric for limit in sweep.constraints]):

@@ -337,7 +337,7 @@ def render_usage() -> str:
     return "\n".join(
         [
             "usage: python -m experiments.table table=NAME [variants=A,B] [seeds=N] [preset=NAME] [PATH=VALUE ...]",
-            "       [engine=ray [cpus_per_run=1] [gpus_per_run=N]]",
+            "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
             "",
             "try",
             *(f"  {left:<{width}}  {right}" for left, right in rows.items()),

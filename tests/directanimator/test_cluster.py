@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from directanimator.cluster import Done, Failed, Job, Share, fitting, in_order, most_at_once, read_engine
@@ -17,20 +17,24 @@ GPUS = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 1.0, 2.0, 8.0])
 # ---------------------------------------------------------------- words
 
 
-@given(st.integers(1, 64), st.none() | GPUS, OTHERS, st.randoms(use_true_random=False))
-def test_a_share_is_read_and_the_other_words_are_left(cpus: int, gpus: float | None, others: list[str], rng):
-    own = ["engine=ray", f"cpus_per_run={cpus}", *([] if gpus is None else [f"gpus_per_run={gpus:g}"])]
+@given(st.integers(1, 64), st.none() | GPUS, st.integers(1, 9), OTHERS, st.randoms(use_true_random=False))
+def test_a_share_is_read_and_the_other_words_are_left(
+    cpus: int, gpus: float | None, together: int, others: list[str], rng: random.Random
+):
+    assume(together == 1 or gpus is None or gpus.is_integer())
+    own = ["engine=ray", f"cpus_per_process={cpus}", *([] if gpus is None else [f"gpus_per_process={gpus:g}"])]
+    own += [] if together == 1 else [f"processes_per_run={together}"]
     words = list(others)
     for word in own:
         words.insert(rng.randrange(len(words) + 1), word)
-    share, rest = read_engine(words, "run")
-    assert share == Share("run", cpus, gpus)
+    share, rest = read_engine(words, "process", together="processes_per_run")
+    assert share == Share("process", cpus, gpus, together)
     assert rest == [word for word in words if word not in own]
 
 
 @pytest.mark.parametrize("words", [[], ["engine=local"]])
 def test_work_stays_here_unless_it_is_sent_away(words: list[str]):
-    assert read_engine([*words, "seed=1"], "run") == (None, ["seed=1"])
+    assert read_engine([*words, "seed=1"], "process") == (None, ["seed=1"])
 
 
 @pytest.mark.parametrize(
@@ -40,19 +44,29 @@ def test_work_stays_here_unless_it_is_sent_away(words: list[str]):
         (["engine=slurm"], "unknown engine 'slurm': known are local, ray$"),
         (["engine="], "engine needs a value"),
         (["engine=ray", "engine=local"], "engine is given twice"),
-        (["engine=local", "cpus_per_run=2"], "cpus_per_run=2: is for engine=ray"),
-        (["gpus_per_run=1"], "gpus_per_run=1: is for engine=ray"),
-        (["engine=ray", "cpus_per_run=0"], "cpus_per_run=0: want a whole number 1"),
-        (["engine=ray", "cpus_per_run=0.5"], "cpus_per_run=0.5: want a whole number 1"),
-        (["engine=ray", "gpus_per_run=-1"], "gpus_per_run=-1: want 0..4"),
-        (["engine=ray", "gpus_per_run=8"], "gpus_per_run=8: want 0..4"),
-        (["engine=ray", "gpus_per_run=nan"], "gpus_per_run=nan: want 0..4"),
-        (["engine=ray", "gpus_per_run=1.5"], "gpus_per_run=1.5: want a part of one, or whole ones"),
+        (["engine=local", "cpus_per_process=2"], "cpus_per_process=2: is for engine=ray"),
+        (["gpus_per_process=1"], "gpus_per_process=1: is for engine=ray"),
+        (["engine=ray", "cpus_per_process=0"], "cpus_per_process=0: want a whole number 1"),
+        (["engine=ray", "cpus_per_process=0.5"], "cpus_per_process=0.5: want a whole number 1"),
+        (["engine=ray", "gpus_per_process=-1"], "gpus_per_process=-1: want 0..4"),
+        (["engine=ray", "gpus_per_process=8"], "gpus_per_process=8: want 0..4"),
+        (["engine=ray", "gpus_per_process=nan"], "gpus_per_process=nan: want 0..4"),
+        (["engine=ray", "gpus_per_process=1.5"], "gpus_per_process=1.5: want a part of one, or whole ones"),
+        (["engine=ray", "processes_per_run=0"], "processes_per_run=0: want a whole number 1"),
+        (["processes_per_run=2"], "processes_per_run=2: is for engine=ray"),
+        (
+            ["engine=ray", "gpus_per_process=0.5", "processes_per_run=2"],
+            "gpus_per_process=0.5: want whole ones with processes_per_run=2",
+        ),
     ],
 )
 def test_an_illegal_word_is_refused(words: list[str], told: str):
     with pytest.raises(UserError, match=told):
-        read_engine(words, "run", most_gpus=4)
+        read_engine(words, "process", most_gpus=4, together="processes_per_run")
+
+
+def test_nothing_works_together_where_there_is_no_word_for_it():
+    assert read_engine(["engine=ray", "processes_per_run=2"], "video") == (Share("video"), ["processes_per_run=2"])
 
 
 # ---------------------------------------------------------------- what fits
@@ -83,14 +97,16 @@ def test_as_much_fits_on_a_machine_as_can_be_put_there(cpus_there: int, gpus_the
     assert fitting(node, cpus, gpus) == packed(cpus_there, gpus_there, cpus, gpus)
 
 
-@given(st.lists(st.integers(0, 8), max_size=4), st.integers(1, 8))
-def test_work_is_not_split_over_machines(nodes: list[int], cpus: int):
-    share, there = Share("run", cpus), [{"CPU": float(count)} for count in nodes]
-    if max(nodes, default=0) < cpus:
-        with pytest.raises(UserError, match=f"cpus_per_run={cpus} .*no machine of the cluster has that"):
-            most_at_once(there, share, 0.0)
-    else:
-        assert most_at_once(there, share, 0.0) == sum(count // cpus for count in nodes)
+@given(st.lists(st.integers(0, 8), max_size=4), st.integers(1, 8), st.integers(1, 5))
+def test_a_process_is_not_split_over_machines_but_those_of_one_run_may_be(nodes: list[int], cpus: int, together: int):
+    share, there = Share("process", cpus, together=together), [{"CPU": float(count)} for count in nodes]
+    room = sum(count // cpus for count in nodes)
+    if room >= together:
+        assert most_at_once(there, share, 0.0) == room // together
+        return
+    why = f"has room for {room}, {together} are to work together" if room else "no machine of the cluster has that"
+    with pytest.raises(UserError, match=f"cpus_per_process={cpus} .*{why}"):
+        most_at_once(there, share, 0.0)
 
 
 def test_who_asks_for_too_much_is_told_what_there_is():

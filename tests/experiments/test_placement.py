@@ -145,9 +145,10 @@ def test_a_run_on_a_cluster_is_ordered_with_its_execution_and_leaves_its_fingerp
     monkeypatch.setattr(placement, "make_runs", lambda orders, share, say: ordered.append((*orders, share)))
     words = ["preset=smoke", "seed=3", "--fresh"]
     with pytest.raises(UserError, match="holds no run"):
-        main([*words, "engine=ray", "gpus_per_run=1", "micro_batch=1"])
+        main([*words, "engine=ray", "gpus_per_process=1", "processes_per_run=4", "micro_batch=1"])
     spec, tags = edit(SMOKE.spec, {"seed": 3}), {"preset": "smoke", "ablation": "full"}
-    assert ordered == [(Order("full, seed 3", spec, tags, Execution(micro_batch=1), fresh=True), Share("run", 1, 1.0))]
+    order = Order("full, seed 3", spec, tags, Execution(micro_batch=1), fresh=True)
+    assert ordered == [(order, Share("process", 1, 1.0, 4))]
     told = capsys.readouterr().out
     main([*words, "--dry-run"])
     assert capsys.readouterr().out == told

@@ -14,16 +14,20 @@ from directanimator.extraction.command import main
 from directanimator.places import runs_root
 from directanimator.video import write_video
 from experiments import placement
+from experiments.edit import edit
 from experiments.placement import Order, make_runs
+from experiments.presets import PRESETS
+from experiments.record import RunDirectory
 from experiments.stage import InterruptedTrainingError
 from experiments.tables.plan import PlannedRun
 from tests.directanimator.extraction.bright import deadly_watch, walker
 from tests.experiments.played_runs import STEPS, play, refuse, wait_for
 from tests.experiments.tables.table_runs import plan_of
+from tests.meeting import meet
 
 pytestmark = pytest.mark.slow
 MEMORY = 80 * 2**20
-SHARE = Share("run", cpus=1, gpus=0.0)
+SHARE = Share("process", cpus=1, gpus=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +110,42 @@ def test_what_fails_is_told_and_the_rest_is_done(
     assert found["good"].value == "good"
 
 
+TWO = Share("process", cpus=1, gpus=0.0, together=2)
+
+
+def test_processes_meet_and_begin_again_together_when_one_is_killed(place: Path):
+    (place / "deadly").touch()
+    with cluster(TWO, {}) as machines:
+        assert str(machines) == "1 machine, 1 at a time"
+        found = [outcome for _, outcome in machines.carry_out(meet, [Job("a", place), Job("b", place)])]
+    assert [outcome.value for outcome in found] == [(2, 2), (2, 2)]
+    assert [(place / f"begun-{rank}").read_text() for rank in range(2)] == ["..."] * 2
+
+
+def test_a_process_that_refuses_ends_those_that_wait_for_it(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("directanimator.cluster.GRACE_S", 1.0)
+    (place / "bad").touch()
+    with cluster(TWO, {}) as machines:
+        ((_, outcome),) = machines.carry_out(meet, [Job("a", place)])
+    assert outcome == Failed("it cannot be met")
+    assert [(place / f"begun-{rank}").read_text() for rank in range(2)] == ["."] * 2
+
+
+def test_a_run_of_two_processes_trains_as_one_of_a_single_process_does(place: Path):
+    spec = edit(PRESETS["smoke"].spec, {"evaluation.subsets": ("self",), "data.num_test_clips": 1})
+    curves = []
+    for share in (SHARE, TWO):
+        make_runs([Order("full, seed 0", spec, {"preset": "smoke", "ablation": "full"}, fresh=True)], share, print)
+        (run,) = (RunDirectory(path) for path in runs_root().glob("cross_id-*"))
+        assert run.record().status == "finished"
+        assert run.evaluation_file.exists()
+        curves.append([(record.step, record.values["train/loss"]) for record in run.metrics.read()])
+    assert curves[1] == [(step, pytest.approx(loss, abs=1e-3)) for step, loss in curves[0]]
+
+
 def test_what_no_machine_has_is_refused():
-    with pytest.raises(UserError, match=r"cpus_per_run=3 .*no machine.*there are 2 CPUs"), cluster(Share("run", 3), {}):
+    told = r"cpus_per_process=3 .*no machine.*there are 2 CPUs"
+    with pytest.raises(UserError, match=told), cluster(Share("process", 3), {}):
         pass
 
 

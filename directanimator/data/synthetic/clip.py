@@ -167,7 +167,8 @@ def _paint_person(identity: Identity, scene: Scene, camera: Camera, gaze: np.nda
 
 def _box_of_face(screen: np.ndarray, size: int) -> np.ndarray:
     """(4,) the box around projected face vertices within the frame, NaN when less than half of it is inside."""
-    low, high = screen[:, :2].min(0), screen[:, :2].max(0)
+    x, y = screen[:, 0], screen[:, 1]
+    low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
     inner_low, inner_high = np.clip(low, 0, size), np.clip(high, 0, size)
     inside = np.prod(inner_high - inner_low) / np.prod(high - low)
     return np.concatenate([inner_low, inner_high]) if inside >= _MIN_FACE_INSIDE else np.full(4, np.nan)

@@ -307,8 +307,14 @@ def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return normals
 
 
+@functools.cache
+def _lowest_corners(asset: BodyAsset) -> np.ndarray:
+    """(t, 11) the least of each surface coordinate among a triangle's corners."""
+    return asset.surface[asset.triangles].min(1)
+
+
 def _worn_tights(asset: BodyAsset, design: _Design) -> np.ndarray:
-    low = asset.surface[asset.triangles].min(1)
+    low = _lowest_corners(asset)
     sleeve, hem, _, collar = design.look[raster.LOOK_CUT, :4] + 0.02
     legs = low[:, Surface.LEG] <= 0 if design.skirt else low[:, Surface.LEG] < hem
     return (low[:, Surface.ARM] < sleeve) & (low[:, Surface.Y] < collar) & legs
@@ -316,10 +322,11 @@ def _worn_tights(asset: BodyAsset, design: _Design) -> np.ndarray:
 
 def _worn_triangles(rng: np.random.Generator, asset: BodyAsset, design: _Design) -> np.ndarray:
     """(t,) which triangles of the asset this identity shows."""
-    groups, height = asset.triangle_groups, asset.mean_vertices[asset.triangles, 1]
+    groups = asset.triangle_groups
     shown = (groups <= Group.LOWER_TEETH) | ((groups == Group.TIGHTS) & _worn_tights(asset, design))
     hem, hair_end = rng.uniform(-0.75, -0.32), rng.uniform(-0.45, -0.12)
     if design.skirt:
+        height = asset.mean_vertices[asset.triangles, 1]
         below_waist = height.max(1) < design.look[raster.LOOK_CUT, 2] + 0.05
         shown |= (groups == Group.SKIRT) & below_waist & (height.min(1) > hem)
     if design.style == "long":
@@ -416,8 +423,9 @@ def _append_props(mesh: dict[str, np.ndarray], props: list[_Prop], look: np.ndar
 
 def _compact(mesh: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The mesh without unused vertices, with normals; and the new row of each old vertex (-1 when it is gone)."""
-    used = np.unique(mesh["triangles"])
-    rows = np.full(len(mesh["vertices"]), -1, np.int64)
+    is_used = np.zeros(len(mesh["vertices"]), bool)
+    is_used[mesh["triangles"]] = True
+    used, rows = np.flatnonzero(is_used), np.full(len(is_used), -1, np.int64)
     rows[used] = np.arange(len(used))
     names = ("vertices", "surface", "skin_joints", "skin_weights")
     per_vertex = {name: np.ascontiguousarray(mesh[name][used]) for name in names}

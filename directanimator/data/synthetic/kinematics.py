@@ -101,9 +101,13 @@ def _frames(pose: PoseTrack) -> dict[str, np.ndarray]:
     return frames
 
 
-def _finger(parent: np.ndarray, name: str, curl: np.ndarray) -> np.ndarray:
-    sign = 1.0 if name.endswith("_l") else -1.0
-    return parent @ _about_z(-sign * curl * (0.4 if "thumb" in name else 1.0))
+def _curls(curl: np.ndarray) -> dict[tuple[str, bool], np.ndarray]:
+    """How every joint of a finger bends, by side and by whether it is the thumb's."""
+    return {
+        (side, is_thumb): _about_z(-sign * curl * (0.4 if is_thumb else 1.0))
+        for side, sign in _SIDES
+        for is_thumb in (False, True)
+    }
 
 
 def rest_alignment(joints: Float32[np.ndarray, "j 3"]) -> Float32[np.ndarray, "j 3 3"]:
@@ -129,13 +133,13 @@ def pose_skeleton(
     joints: Float32[np.ndarray, "j 3"], alignment: Float32[np.ndarray, "j 3 3"], pose: PoseTrack
 ) -> PosedSkeleton:
     """The joints of a body in each pose; limb directions are those of the pose whatever the bones are."""
-    asset, frames = load_asset(), _frames(pose)
+    asset, frames, curls = load_asset(), _frames(pose), _curls(pose.curl)
     num_frames = len(pose.yaw)
     rotations = np.zeros((num_frames, len(joints), 3, 3))
     positions = np.zeros((num_frames, len(joints), 3))
     for index, (name, parent) in enumerate(zip(asset.joint_names, asset.joint_parents, strict=True)):
         if name not in frames:
-            frames[name] = _finger(frames[asset.joint_names[parent]], name, pose.curl)
+            frames[name] = frames[asset.joint_names[parent]] @ curls[name[-1], "thumb" in name]
         rotations[:, index] = frames[name] @ alignment[index]
         if parent >= 0:
             positions[:, index] = positions[:, parent] + rotations[:, parent] @ (joints[index] - joints[parent])

@@ -55,8 +55,15 @@ FAR = 1e9
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """The kernel as machine code, cached on disk, free of the interpreter lock."""
-    compiled: Callable[..., Any] = njit(cache=True, fastmath=False, nogil=True)(kernel)
+    compiled: Callable[..., Any] = njit(cache=True, fastmath=False, nogil=True, error_model="numpy")(kernel)
     return compiled
+
+
+def _inlined(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of a kernel, compiled into whoever calls it: an array that is handed over to a function of its own costs
+    as much as the work on a pixel."""
+    inlined: Callable[..., Any] = njit(fastmath=False, nogil=True, error_model="numpy", inline="always")(kernel)
+    return inlined
 
 
 def display_table() -> np.ndarray:
@@ -206,14 +213,14 @@ def _ramp(start, end, x):
     return t * t * (3 - 2 * t)
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _blend(color, other, share):
     for q in range(3):
         color[q] = color[q] * (1 - share) + other[q] * share
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _scale(color, factor):
     for q in range(3):
@@ -246,7 +253,7 @@ def _weave_share(kind, x, y, z, girth, frequency):
     return 0.0
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_textile(textile, at, color):
     """Write the color of cloth; a zipped front goes with a print on the back."""
@@ -260,13 +267,13 @@ def _paint_textile(textile, at, color):
             color[q] = textile[8 + q]
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _crease(at, color):
     _scale(color, 0.86 + 0.28 * value_noise(at[_X] * 14.0, at[_Y] * 9.0, at[_Z] * 14.0))
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _has_hair(at, look, hx, hy, hz):
     """Whether a point of the head lies behind the hairline."""
@@ -279,7 +286,7 @@ def _has_hair(at, look, hx, hy, hz):
     return hz < back and hy > line[1]
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_strands(look, x, y, z, stretch, color):
     strand = value_noise(x * 220.0, y * stretch, z * 120.0)
@@ -287,7 +294,7 @@ def _paint_strands(look, x, y, z, stretch, color):
         color[q] = look[LOOK_HAIR, q] * (0.74 + 0.5 * strand)
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_beard(look, at, hx, hy, hz, color):
     if look[LOOK_BROW_SHAPE, 3] <= 0:
@@ -300,7 +307,7 @@ def _paint_beard(look, at, hx, hy, hz, color):
     _blend(color, look[LOOK_BROW], min(1.0, max(chin, lip) * skin_only * look[LOOK_BROW_SHAPE, 3] * grain))
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_brow(look, hx, hy, hz, color):
     shape = look[LOOK_BROW_SHAPE]
@@ -311,7 +318,7 @@ def _paint_brow(look, hx, hy, hz, color):
         _blend(color, look[LOOK_BROW], 0.9 * share)
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_face(look, at, hx, hy, hz, color):
     """Add blush, lips, lids, brows, beard, freckles and the inside of the mouth."""
@@ -331,7 +338,7 @@ def _paint_face(look, at, hx, hy, hz, color):
         color[0], color[1], color[2] = 0.22, 0.05, 0.06
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_skin(look, at, hx, hy, hz, color):
     """Write bare skin; returns the strength of its highlight."""
@@ -346,7 +353,7 @@ def _paint_skin(look, at, hx, hy, hz, color):
     return 0.3 if at[_LIPS] > 0.3 else 0.12
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _part_of_body(is_tights, look, at):
     """Whether the skin mesh or the tights show hair, cloth, shoe or skin at a point."""
@@ -377,7 +384,7 @@ def _part(material, look, at):
     return PART_HAIR if material == MATERIAL_HAIR else PART_ACCESSORY
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_body(is_tights, look, textiles, at, color):
     """Write skin, hair, cloth or shoe; returns (highlight, translucency)."""
@@ -396,7 +403,7 @@ def _paint_body(is_tights, look, textiles, at, color):
     return _paint_skin(look, at, hx, hy, hz, color), 1.0
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint_eye(look, eyes, at, color):
     """Write pupil, iris or white, by the angle to the gaze."""
@@ -415,7 +422,7 @@ def _paint_eye(look, eyes, at, color):
         color[0], color[1], color[2] = 0.93, 0.91, 0.90
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _paint(material, look, textiles, eyes, at, color):
     """Write the color of a surface point; returns (highlight, translucency)."""
@@ -440,7 +447,7 @@ def _paint(material, look, textiles, eyes, at, color):
     return 0.25, 0.0
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _light_up(color, normal, highlight, translucency, light, ambient, pixel):
     """Write the linear light of a pixel: sky and floor light, a wrapped lamp, a highlight, a soft rim."""

@@ -200,6 +200,19 @@ def test_a_metric_of_a_subset_that_is_not_evaluated_is_refused() -> None:
     assert not any(name.startswith("cross/") for name in legal_metrics(spec))
 
 
+@pytest.mark.parametrize("metric", ["cross/fid_mobilenetv2", "cross/lpips_mobilenetv2", "self/l1"])
+def test_a_metric_of_the_field_may_be_searched_for_where_its_network_is_asked(metric: str) -> None:
+    goal = (Objective(metric=metric, direction="minimize"),)
+    sweep = sweep_over({"same2x.weight": Range(low=0, high=1)}, objectives=goal)
+    asked = edit(BASE, {"evaluation.networks": ("mobilenet_v2",)})
+    assert checked(sweep, asked).objectives == goal
+    needs_network = metric != "self/l1"
+    if needs_network:
+        assert f"unknown metric '{metric}'" in refusal(sweep)
+    else:
+        assert checked(sweep, BASE) == sweep
+
+
 @given(free_edits(), legal_sweeps())
 def test_any_other_spec_or_space_is_another_study(change: tuple[str, Any], sweep: Sweep) -> None:
     path, value = change

@@ -1,6 +1,7 @@
 """A table of finished runs: what is said of it, in every form; and what is refused. Nothing is trained."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import experiments.table as table
 import experiments.tables.page as page
+from ablations.ablation import Expectation
 from ablations.registry import ABLATIONS
 from directanimator.cluster import Share
 from directanimator.errors import UserError
@@ -100,6 +102,19 @@ def test_a_metric_that_is_not_measured_is_said_so():
     assert result.judgements == {}
     assert {row[-1] for row in verdict_grid(result).rows} == {"not measured"}
     assert "nan" not in render_text(result) + render_csv(result)
+
+
+@pytest.mark.parametrize("metric", MEASURED)
+def test_an_ablation_may_expect_something_of_a_metric_of_the_field(metric: str, monkeypatch: pytest.MonkeyPatch):
+    expects = Expectation(f"cross/{metric}", "higher", at_least=1.0)
+    monkeypatch.setitem(ABLATIONS, "no_same2x", dataclasses.replace(ABLATIONS["no_same2x"], expects=expects))
+
+    def score(run: PlannedRun, column: str, clip: int) -> float:
+        return 10.0 * run.seed + clip + (run.variant == "no_same2x") * (4 + 0.01 * run.seed)
+
+    result = finished("seeds=3", score=score)
+    assert result.judgements["no_same2x"].verdict == "confirmed"
+    assert f"cross/{metric} higher by 1" in render_text(result)
 
 
 @pytest.mark.parametrize("metric", MEASURED)
@@ -323,9 +338,9 @@ def test_on_a_cluster_what_is_missing_is_ordered_at_once_and_told(monkeypatch: p
         finish(plan.runs)
 
     monkeypatch.setattr("experiments.placement.make_runs", make_runs)
-    words = ["engine=ray", "cpus_per_run=2", "gpus_per_run=0.5"]
+    words = ["engine=ray", "cpus_per_process=2", "gpus_per_process=0.5"]
     assert table.main([*WORDS, "seeds=2", *words]) == 0
-    share = Share("run", 2, 0.5)
+    share = Share("process", 2, 0.5)
     missing = [(f"{run.variant}, seed {run.seed}", run.spec, run.variant, "same2x", share) for run in plan.runs[3:]]
     assert ordered == missing
     assert "something was made; 24 steps to train\n" in capsys.readouterr().out
