@@ -2,6 +2,7 @@
 
 Coordinates are shares of the net's square input, 0..1."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ class AnchorGrid:
     size: int
     layers: tuple[tuple[int, int], ...]
 
+    @functools.cached_property
     def centers(self) -> Float32[np.ndarray, "n 2"]:
         """x, y of each anchor, row by row, in the order of the net's outputs. All anchors have the size 1.
 
@@ -47,7 +49,7 @@ def decode(
     kept = np.flatnonzero(scores >= threshold)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     pairs = (raw[kept] / grid.size).reshape(len(kept), raw.shape[1] // 2, 2)
-    anchors = grid.centers()[kept]
+    anchors = grid.centers[kept]
     middle, half, points = pairs[:, 0] + anchors, pairs[:, 1] / 2, pairs[:, 2:] + anchors[:, None]
     return blend(Detections(np.concatenate([middle - half, middle + half], axis=1), points, scores[kept]))
 

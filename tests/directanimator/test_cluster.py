@@ -7,7 +7,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from directanimator.cluster import Done, Failed, Job, Share, fitting, in_order, most_at_once, read_engine
+from directanimator.cluster import Done, Failed, Job, Share, read_engine
+from directanimator.cluster.order import in_order
+from directanimator.cluster.share import fitting, most_at_once
 from directanimator.errors import UserError
 
 OTHERS = st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug", "engines=x", "gpus=4"]))

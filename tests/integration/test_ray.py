@@ -98,7 +98,7 @@ def test_a_signal_stops_all_runs_with_a_checkpoint_and_the_same_call_goes_on(pla
 def test_what_fails_is_told_and_the_rest_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("directanimator.cluster.RETRIES", 1)
+    monkeypatch.setattr("directanimator.cluster.machines.RETRIES", 1)
     jobs = [Job(work, work) for work in ("bad", "wrong", "deadly", "good")] + [Job("after bad", "good", ("bad",))]
     with cluster(SHARE, {}) as machines:
         found = {job.name: outcome for job, outcome in machines.carry_out(refuse, jobs)}
@@ -123,7 +123,7 @@ def test_processes_meet_and_begin_again_together_when_one_is_killed(place: Path)
 
 
 def test_a_process_that_refuses_ends_those_that_wait_for_it(place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("directanimator.cluster.GRACE_S", 1.0)
+    monkeypatch.setattr("directanimator.cluster.machines.GRACE_S", 1.0)
     (place / "bad").touch()
     with cluster(TWO, {}) as machines:
         ((_, outcome),) = machines.carry_out(meet, [Job("a", place)])

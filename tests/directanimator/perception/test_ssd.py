@@ -22,14 +22,14 @@ def detections(boxes: list[list[float]], scores: list[float]) -> Detections:
     ],
 )
 def test_the_grids_have_as_many_anchors_as_the_nets_have_outputs(grid: AnchorGrid, count: int) -> None:
-    centers = grid.centers()
+    centers = grid.centers
     assert centers.shape == (count, 2)
     np.testing.assert_allclose(centers.mean(axis=0), [0.5, 0.5], atol=1e-4)
 
 
 def test_anchors_run_along_rows_first() -> None:
     np.testing.assert_allclose(
-        AnchorGrid(4, ((2, 1),)).centers(), [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+        AnchorGrid(4, ((2, 1),)).centers, [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
     )
 
 

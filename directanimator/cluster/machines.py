@@ -1,29 +1,26 @@
-"""Work spread over the machines of a Ray cluster: the one module that knows Ray, and imports it when it is asked for.
-
-A killed worker's work is begun again, so it has to be such that going on is the same as starting: found again by what
-it is made from. Machines share the files: every path means the same on each of them."""
+"""The machines of a Ray cluster, and work carried out on them. Ray is imported when it is asked for."""
 
 import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from directanimator.errors import UserError, did_you_mean
-from directanimator.words import read_words, real, whole
+from directanimator.cluster.order import Done, Failed, Job, in_order
+from directanimator.cluster.share import Share, most_at_once
+from directanimator.cluster.worker import Desk, Hand, Seat, carried_out, carried_out_together, meeting_place
+from directanimator.errors import UserError
 
-ENGINES = ("local", "ray")
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 INSTALL = "python -m pip install 'ray>=2,<3'"
 RETRIES = 3
 """How often work is begun again whose worker was killed."""
 GRACE_S = 10.0
 """How long processes that work together may take to end by themselves once one of them has ended badly."""
-MOST_CPUS, MOST_GPUS, MOST_PROCESSES = 1024, 64, 4096
 LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one way to have all of Ray's servers listen on the loopback interface alone, on Linux too; read on import."""
 ONE_ATTEMPT = ("RAY_NUM_REDIS_GET_RETRIES", "1")
@@ -36,116 +33,6 @@ PATIENCE_S = 10.0
 
 T = TypeVar("T")
 R = TypeVar("R")
-Handle = TypeVar("Handle", bound=Hashable)
-
-
-# ---------------------------------------------------------------- words
-
-
-@dataclass(frozen=True)
-class Share:
-    """What of a machine one unit of work takes."""
-
-    unit: str
-    """What it is called in words: process, video."""
-    cpus: int = 1
-    gpus: float | None = None
-    """Whole ones, or a part of one; None: one if the cluster has any."""
-    together: int = 1
-    """Units that carry out one piece of work together, on one machine or on several."""
-
-
-def engine_keys(unit: str, together: str | None = None) -> tuple[str, ...]:
-    """The words that choose an engine, what a unit of work takes, and how many work together."""
-    return ("engine", f"cpus_per_{unit}", f"gpus_per_{unit}", *([together] if together else []))
-
-
-def read_engine(
-    tokens: Sequence[str], unit: str, most_gpus: int = MOST_GPUS, together: str | None = None
-) -> tuple[Share | None, list[str]]:
-    """What `engine=ray`, `cpus_per_UNIT=N` and `gpus_per_UNIT=X` ask for, None for this process; and the other words.
-
-    `together` is the word for the number of units that work together, where there is one.
-    Raises: UserError for an unknown engine, an illegal number, or a share of a cluster that is not asked for."""
-    keys = engine_keys(unit, together)
-    engine_key, cpus_key, gpus_key, *_ = keys
-    own = [token for token in tokens if token.partition("=")[0] in keys]
-    rest = [token for token in tokens if token.partition("=")[0] not in keys]
-    words = read_words(own, keys)
-    engine = words.get(engine_key, ENGINES[0])
-    if engine not in ENGINES:
-        known = ", ".join(ENGINES)
-        raise UserError(f"unknown engine {engine!r}: known are {known}{did_you_mean(engine, ENGINES)}")
-    if engine == "local":
-        for key in sorted(words.keys() - {engine_key}):
-            raise UserError(f"{key}={words[key]}: is for engine=ray")
-        return None, rest
-    cpus = whole(words, cpus_key, 1, 1, MOST_CPUS)
-    gpus = real(words, gpus_key, 0.0, 0.0, float(most_gpus)) if gpus_key in words else None
-    if gpus is not None and gpus > 1 and not gpus.is_integer():
-        raise UserError(f"{gpus_key}={words[gpus_key]}: want a part of one, or whole ones")
-    count = whole(words, together, 1, 1, MOST_PROCESSES) if together else 1
-    if count > 1 and gpus is not None and not gpus.is_integer():
-        raise UserError(f"{gpus_key}={words[gpus_key]}: want whole ones with {together}={count}")
-    return Share(unit, cpus, gpus, count), rest
-
-
-# ---------------------------------------------------------------- what fits
-
-
-def fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:
-    """How many units of work of that size a machine takes at once; parts of a GPU lie within one."""
-    by_cpus = int(node.get("CPU", 0) // cpus)
-    if not gpus:
-        return by_cpus
-    whole_gpus = int(node.get("GPU", 0))
-    by_gpus = whole_gpus * int(1 / gpus + 1e-9) if gpus < 1 else int(whole_gpus // gpus)
-    return min(by_cpus, by_gpus)
-
-
-def most_at_once(nodes: Sequence[Mapping[str, float]], share: Share, gpus: float) -> int:
-    """How many pieces of work the machines take at once.
-
-    Raises: UserError if they do not take one."""
-    room = sum(fitting(node, share.cpus, gpus) for node in nodes)
-    wanted = f"cpus_per_{share.unit}={share.cpus} gpus_per_{share.unit}={gpus:g}"
-    if not room:
-        largest = ", ".join(
-            sorted({f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes}, reverse=True)
-        )
-        raise UserError(f"{wanted}: no machine of the cluster has that; there are {largest or 'no machines'}")
-    if room < share.together:
-        raise UserError(f"{wanted}: the cluster has room for {room}, {share.together} are to work together")
-    return room // share.together
-
-
-# ---------------------------------------------------------------- order
-
-
-@dataclass(frozen=True)
-class Job(Generic[T]):
-    """A piece of work, and the names of those that it needs done."""
-
-    name: str
-    work: T
-    after: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Done(Generic[R]):
-    """Work that was done."""
-
-    value: R
-    host: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Work that could not be done, and why."""
-
-    reason: str
-    is_defect: bool = field(default=False, compare=False)
-    """Whether an exception was the reason that nobody foresaw."""
 
 
 @dataclass(frozen=True)
@@ -157,97 +44,6 @@ class _Lost:
     def for_good(self) -> Failed:
         """What becomes of it when it was begun as often as it may be."""
         return Failed(f"its worker died {RETRIES + 1} times: {self.how}")
-
-
-def in_order(
-    jobs: Sequence[Job[T]],
-    begin: Callable[[Job[T]], Handle],
-    next_done: Callable[[Collection[Handle]], tuple[Handle, Done[R] | Failed]],
-    most: int | None = None,
-) -> Iterator[tuple[Job[T], Done[R] | Failed]]:
-    """Every job with what became of it, as they end. None begins before those that it needs are done; one that needs
-    a failed one never does. Not more than `most` are begun and not ended, if it is given."""
-    waiting, running = list(jobs), dict[Handle, Job[T]]()
-    done: set[str] = set()
-    failed: dict[str, str] = {}
-    while waiting or running:
-        able = [job for job in waiting if done.issuperset(job.after)]
-        for job in able if most is None else able[: most - len(running)]:
-            waiting.remove(job)
-            running[begin(job)] = job
-        if running:
-            handle, outcome = next_done(list(running))
-            job = running.pop(handle)
-        else:
-            job = next(job for job in waiting if failed.keys() & set(job.after))
-            waiting.remove(job)
-            needed = next(name for name in job.after if name in failed)
-            outcome = Failed(f"not begun, since {needed} failed")
-        if isinstance(outcome, Failed):
-            failed[job.name] = outcome.reason
-        else:
-            done.add(job.name)
-        yield job, outcome
-
-
-# ---------------------------------------------------------------- the cluster
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """Where work is done: each worker takes the driver's place before it begins."""
-
-    directory: Path
-    environment: Mapping[str, str]
-
-    def take(self) -> None:
-        """Nothing; the working directory and the variables are the driver's.
-
-        Raises: UserError if this machine does not see the directory."""
-        try:
-            os.chdir(self.directory)
-        except OSError as problem:
-            here = f"{socket.gethostname()} does not see {self.directory}"
-            raise UserError(f"{here}: all machines must share the files") from problem
-        os.environ.update(self.environment)
-
-
-def _carried_out(desk: _Desk, do: Callable[[T], R], work: T) -> Done[R] | Failed:
-    try:
-        desk.take()
-        return Done(do(work), socket.gethostname())
-    except UserError as problem:
-        return Failed(str(problem))
-
-
-@dataclass(frozen=True)
-class _Seat:
-    """A process's place among those that carry out one piece of work together, as torch.distributed reads it."""
-
-    rank: int
-    together: int
-
-    def variables(self, meeting: tuple[str, int]) -> dict[str, str]:
-        """What a launcher such as torchrun would set. Each process sees its own devices alone, as the first ones."""
-        host, port = meeting
-        seat = {"RANK": self.rank, "WORLD_SIZE": self.together, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
-        return {name: str(value) for name, value in seat.items()} | {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
-
-
-def _meeting_place() -> tuple[str, int]:
-    """An address of this machine that other machines reach, and a port that nobody uses."""
-    import ray.util
-
-    host = ray.util.get_node_ip_address()
-    with socket.create_server((host, 0)) as server:
-        return host, server.getsockname()[1]
-
-
-def _carried_out_together(
-    desk: _Desk, do: Callable[[T], R], work: T, seat: _Seat, meeting: tuple[str, int]
-) -> Done[R] | Failed:
-    os.environ.update(seat.variables(meeting))
-    return _carried_out(desk, do, work)
 
 
 @dataclass(eq=False)
@@ -270,23 +66,6 @@ class _Attempt(Generic[T]):
         return [handle for handle in self.handles if handle not in self.ended]
 
 
-class _Hand(Generic[T, R]):
-    """A worker that keeps what it has loaded."""
-
-    def __init__(self, desk: _Desk, make: Callable[[], Callable[[T], R]]) -> None:
-        self._desk, self._make = desk, make
-        self._do: Callable[[T], R] | None = None
-
-    def work(self, item: T) -> Done[R] | Failed:
-        """What became of an item."""
-        return _carried_out(self._desk, self._made, item)
-
-    def _made(self, item: T) -> R:
-        if self._do is None:
-            self._do = self._make()
-        return self._do(item)
-
-
 def _go_on() -> None:
     """Never raises."""
 
@@ -301,7 +80,7 @@ class Cluster:
     _ray: Any
     _resources: Mapping[str, float]
     """Of one process."""
-    _desk: _Desk
+    _desk: Desk
     _together: int = 1
     """Processes that carry out one piece of work."""
 
@@ -353,7 +132,7 @@ class Cluster:
         remote = self._ray.remote
         if self._together == 1:
             attempt.handles = [
-                remote(**self._resources, max_retries=0)(_carried_out).remote(self._desk, do, attempt.work)
+                remote(**self._resources, max_retries=0)(carried_out).remote(self._desk, do, attempt.work)
             ]
             return
         from ray.util import placement_group
@@ -361,12 +140,12 @@ class Cluster:
 
         bundle = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
         attempt.room = placement_group([{k: v for k, v in bundle.items() if v}] * self._together, strategy="PACK")
-        meeting = remote(num_cpus=0, scheduling_strategy=At(attempt.room, 0))(_meeting_place).remote()
+        meeting = remote(num_cpus=0, scheduling_strategy=At(attempt.room, 0))(meeting_place).remote()
         # A process is used once: what torch.distributed leaves in it would be in the way of the next work.
-        task = remote(**self._resources, max_retries=0, max_calls=1)(_carried_out_together)
+        task = remote(**self._resources, max_retries=0, max_calls=1)(carried_out_together)
         attempt.handles = [
             task.options(scheduling_strategy=At(attempt.room, rank)).remote(
-                self._desk, do, attempt.work, _Seat(rank, self._together), meeting
+                self._desk, do, attempt.work, Seat(rank, self._together), meeting
             )
             for rank in range(self._together)
         ]
@@ -401,7 +180,7 @@ class Cluster:
         once what it works with.
 
         Closing it, or an exception inside it, ends the workers."""
-        hand = self._ray.remote(**self._resources, max_restarts=-1, max_task_retries=RETRIES)(_Hand)
+        hand = self._ray.remote(**self._resources, max_restarts=-1, max_task_retries=RETRIES)(Hand)
         free = [hand.remote(self._desk, make) for _ in range(min(self.most, len(items)))]
         hands, busy = list(free), dict[Any, Any]()
         waiting = len(items)
@@ -478,7 +257,7 @@ def cluster(share: Share, environment: Mapping[str, str]) -> Iterator[Cluster]:
         if gpus is None:
             gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
         most = most_at_once(nodes, share, gpus)
-        desk = _Desk(Path.cwd(), dict(environment))
+        desk = Desk(Path.cwd(), dict(environment))
         resources = {"num_cpus": float(share.cpus), "num_gpus": gpus}
         yield Cluster(len(nodes), most, ray, resources, desk, share.together)
     finally:
