@@ -125,7 +125,7 @@ def project(posed, focal, center_x, center_y, camera_height, camera_distance, sc
         screen[i, 2] = depth
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _cut_away(y, arm, leg, cut):
     """Whether a point of the tights lies outside the garments: past a sleeve, over the collar, under a hem."""
@@ -371,7 +371,7 @@ def _part_of_body(is_tights, look, at):
     return PART_FACE if at[_HEAD] > 0.5 else PART_SKIN
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _part(material, look, at):
     """The part of the person at a surface point."""
@@ -505,7 +505,7 @@ def resolve(linear, owner, supersample, table, frame, mask):
             frame[row, column, 2] = table[int(min(1.0, max(0.0, blue / count)) * steps + 0.5)]
 
 
-@_compiled
+@_inlined
 @no_type_check
 def _nearest_sample(owner, depth, top, left, supersample):
     """Row and column of the nearest sample of the person within a pixel, or (-1, -1)."""
