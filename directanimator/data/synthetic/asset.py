@@ -133,7 +133,7 @@ def _arm_weight(names: Sequence[str], skin_joints: np.ndarray, skin_weights: np.
 
 def _along(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     axis = end - start
-    return ((points - start) @ axis) / (axis @ axis)
+    return ((points - start) * axis).sum(1) / (axis * axis).sum()
 
 
 def _arm_coordinate(vertices: np.ndarray, shoulder: np.ndarray, elbow: np.ndarray, wrist: np.ndarray) -> np.ndarray:

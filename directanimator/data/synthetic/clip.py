@@ -18,11 +18,21 @@ from directanimator.data.synthetic.camera import (
     place_camera,
 )
 from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
-from directanimator.data.synthetic.ground_truth import Exposure, GroundTruth, Layer, check_layers, expose, gather
+from directanimator.data.synthetic.ground_truth import (
+    Exposure,
+    GroundTruth,
+    Layer,
+    check_layers,
+    expose,
+    expose_layers,
+    gather,
+    layer_arrays,
+)
 from directanimator.data.synthetic.identity import Identity, unit_offsets
 from directanimator.data.synthetic.kinematics import PosedSkeleton, pose_skeleton
 from directanimator.data.synthetic.motion import Motion, PoseTrack
 from directanimator.data.synthetic.occluder import Occluder, shade_occluder
+from directanimator.data.synthetic.portable import weighted_sum
 from directanimator.data.synthetic.scene import Scene, View, paint_backdrop
 from directanimator.errors import UserError
 
@@ -81,9 +91,9 @@ def _display_table() -> np.ndarray:
 
 def _with_expression(identity: Identity, expression: np.ndarray, accent: np.ndarray) -> np.ndarray:
     vertices = identity.vertices.copy()
-    vertices[identity.expressive] += np.tensordot(expression.astype(np.float32), unit_offsets(EXPRESSIONS), 1)
+    vertices[identity.expressive] += weighted_sum(expression.astype(np.float32), unit_offsets(EXPRESSIONS))
     if accent.any():
-        vertices[identity.accented] += np.tensordot(accent.astype(np.float32), unit_offsets(ACCENTS), 1)
+        vertices[identity.accented] += weighted_sum(accent.astype(np.float32), unit_offsets(ACCENTS))
     return vertices
 
 
@@ -223,6 +233,7 @@ def render_clip(
     face_box = np.full((len(times), 4), np.nan, np.float32)
     joints = np.empty(skeleton.positions.shape, np.float32)
     facts: list[dict[str, np.ndarray]] = []
+    planes = layer_arrays(len(times), size, len(identity.vertices)) if layers else {}
     for frame in range(len(times)):
         positions = skeleton.positions[frame] + _place_body(identity, skeleton, pose, frame, buffers)
         buffers.linear[...] = backdrop
@@ -236,7 +247,10 @@ def render_clip(
         if layers is not None:
             body = (buffers.posed, buffers.normals, buffers.screen, positions, skeleton.rotations[frame])
             seen = (buffers.depth, buffers.owner, buffers.bary, covered)
-            facts.append(expose(Exposure(identity, camera, supersample, *body, *seen), layers))
+            exposure = Exposure(identity, camera, supersample, *body, *seen)
+            facts.append(expose(exposure))
+            if planes:
+                expose_layers(exposure, planes, frame)
     joints[..., :2] /= supersample
-    truth = None if layers is None else gather(identity, motion, pose, facts, layers, supersample)
+    truth = None if layers is None else gather(identity, motion, pose, facts, planes, layers, supersample)
     return RenderedClip(frames, mask, face_box, background, joints, truth)

@@ -1,6 +1,6 @@
 """What is true about a rendered clip, beyond its mask: points, boxes, weights, and per-pixel layers on request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -151,12 +151,27 @@ def _person_box(owner: np.ndarray, supersample: int) -> np.ndarray:
     return box / np.float32(supersample)
 
 
-def _layers(exposure: Exposure) -> dict[str, np.ndarray]:
-    identity, size = exposure.identity, len(exposure.owner) // exposure.supersample
-    parts, triangle = np.zeros((size, size), np.uint8), np.full((size, size), -1, np.int32)
-    depth = np.full((size, size), np.nan, np.float32)
-    normals, canonical = np.full((2, size, size, 3), np.nan, np.float32)
-    bary, place = np.full((2, size, size, 2), np.nan, np.float32)
+def layer_arrays(num_frames: int, size: int, num_vertices: int) -> dict[str, np.ndarray]:
+    """What the layers of a clip are written into, by name: everywhere off the person, until a frame is exposed.
+
+    Written in place, since a layer is as large as the video and more."""
+    frames = (num_frames, size, size)
+    return {
+        "parts": np.zeros(frames, np.uint8),
+        "depth": np.full(frames, np.nan, np.float32),
+        "normals": np.full((*frames, 3), np.nan, np.float32),
+        "canonical": np.full((*frames, 3), np.nan, np.float32),
+        "triangle": np.full(frames, -1, np.int32),
+        "bary": np.full((*frames, 2), np.nan, np.float32),
+        "place": np.full((*frames, 2), np.nan, np.float32),
+        "vertices": np.empty((num_frames, num_vertices, 3), np.float32),
+    }
+
+
+def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: int) -> None:
+    """Nothing; writes one frame into the arrays of the clip's layers."""
+    identity = exposure.identity
+    written = ("parts", "depth", "normals", "canonical", "triangle", "bary", "place")
     raster.sample_surface(
         exposure.owner,
         exposure.depth,
@@ -167,16 +182,9 @@ def _layers(exposure: Exposure) -> dict[str, np.ndarray]:
         exposure.normals,
         identity.look,
         exposure.supersample,
-        parts,
-        depth,
-        normals,
-        canonical,
-        triangle,
-        bary,
-        place,
+        *(layers[name][frame] for name in written),
     )
-    found: dict[str, np.ndarray] = {"parts": parts, "depth": depth, "normals": normals, "canonical": canonical}
-    return found | {"triangle": triangle, "bary": bary, "place": place, "vertices": exposure.screen.copy()}
+    layers["vertices"][frame] = exposure.screen
 
 
 def _turns(exposure: Exposure) -> tuple[float, float]:
@@ -186,8 +194,8 @@ def _turns(exposure: Exposure) -> tuple[float, float]:
     return chest, head
 
 
-def expose(exposure: Exposure, layers: Collection[Layer]) -> dict[str, np.ndarray]:
-    """The ground truth of one frame, by name; layers only if any is asked for."""
+def expose(exposure: Exposure) -> dict[str, np.ndarray]:
+    """The ground truth of one frame, by name, but for its layers."""
     chest, head = _turns(exposure)
     found = {"joints": exposure.joints, "facing": np.float32(np.cos(chest)), "head_yaw": np.float32(head)}
     landmarks = _landmarks(exposure)
@@ -196,7 +204,7 @@ def expose(exposure: Exposure, layers: Collection[Layer]) -> dict[str, np.ndarra
         found |= dict(zip((f"{name}_xy", f"{name}_position", f"{name}_visible"), fields, strict=True))
     found["box"] = _person_box(exposure.owner, exposure.supersample)
     found["occluder"] = _alpha(exposure.covered, exposure.supersample)
-    return {name: np.array(value) for name, value in found.items()} | (_layers(exposure) if layers else {})
+    return {name: np.array(value) for name, value in found.items()}
 
 
 def gather(
@@ -204,17 +212,18 @@ def gather(
     motion: Motion,
     pose: PoseTrack,
     frames: Sequence[dict[str, np.ndarray]],
+    planes: Mapping[str, np.ndarray],
     layers: Collection[Layer],
     supersample: int,
 ) -> GroundTruth:
-    """The ground truth of a clip, from that of its frames."""
+    """The ground truth of a clip, from that of its frames and the arrays of its layers, if there are any."""
     found = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
     openpose, landmarks = (
         Keypoints(found[f"{name}_xy"], found[f"{name}_position"], found[f"{name}_visible"])
         for name in ("openpose", "landmarks")
     )
     coco = Keypoints(*(values[:, COCO_ROWS] for values in (openpose.xy, openpose.position, openpose.visible)))
-    places = {name: found[name] for name in ("canonical", "triangle", "bary", "place", "vertices") if name in found}
+    places = {name: planes[name] for name in ("canonical", "triangle", "bary", "place", "vertices") if name in planes}
     return GroundTruth(
         identity=identity,
         motion=motion,
@@ -229,9 +238,9 @@ def gather(
         accent=pose.accent,
         gaze=pose.gaze,
         occluder=found["occluder"],
-        parts=found["parts"] if "parts" in layers else None,
-        depth=found["depth"] if "depth" in layers else None,
-        normals=found["normals"] if "normals" in layers else None,
+        parts=planes["parts"] if "parts" in layers else None,
+        depth=planes["depth"] if "depth" in layers else None,
+        normals=planes["normals"] if "normals" in layers else None,
         correspondence=Correspondence(**places, supersample=supersample) if "correspondence" in layers else None,
     )
 

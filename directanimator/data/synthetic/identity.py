@@ -11,6 +11,7 @@ from directanimator.data.synthetic import raster
 from directanimator.data.synthetic.asset import LANDMARK_VERTICES, BodyAsset, Group, Surface, load_asset
 from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
 from directanimator.data.synthetic.kinematics import rest_alignment
+from directanimator.data.synthetic.portable import weighted_sum
 from directanimator.data.synthetic.primitives import ellipsoid, joined, ring, sphere
 from directanimator.data.synthetic.scene import hsv
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, Split, check_index, random_stream
@@ -228,8 +229,8 @@ def _with_marked_head(asset: BodyAsset, vertices: np.ndarray, joints: np.ndarray
 def _draw_shape(rng: np.random.Generator, asset: BodyAsset) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and joints at rest, of a height that is drawn in from the extremes."""
     strengths = np.clip(rng.normal(0, 0.85, len(asset.vertex_components)), -2, 2).astype(np.float32)
-    vertices = asset.mean_vertices + np.tensordot(strengths, asset.vertex_components, 1)
-    joints = asset.mean_joints + np.tensordot(strengths, asset.joint_components, 1)
+    vertices = asset.mean_vertices + weighted_sum(strengths, asset.vertex_components)
+    joints = asset.mean_joints + weighted_sum(strengths, asset.joint_components)
     vertices = _with_marked_head(asset, vertices, joints)
     drawn = _body_height(asset, vertices)
     wanted = np.clip(_MEAN_HEIGHT + _HEIGHT_SPREAD * (drawn - _MEAN_HEIGHT), _MIN_HEIGHT, _MAX_HEIGHT)

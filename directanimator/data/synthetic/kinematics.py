@@ -7,6 +7,7 @@ from jaxtyping import Float32, Float64
 
 from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.motion import LIMBS, PoseTrack
+from directanimator.data.synthetic.portable import times, turned
 
 _SIDES = (("l", 1.0), ("r", -1.0))
 
@@ -43,7 +44,7 @@ def rotation_between(
     cross = np.moveaxis(np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]), -1, 0)
     opposite = cosine < -0.9999
     factor = 1 / np.where(opposite, 1, 1 + cosine)
-    rotation = np.eye(3) + cross + cross @ cross * factor[:, None, None]
+    rotation = np.eye(3) + cross + times(cross, cross) * factor[:, None, None]
     return np.where(opposite[:, None, None], np.diag([-1.0, -1.0, 1.0]), rotation)
 
 
@@ -58,13 +59,13 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _trunk(pose: PoseTrack) -> dict[str, np.ndarray]:
     zero = np.zeros_like(pose.yaw)
-    pelvis = euler(np.stack([zero, pose.yaw, zero], -1)) @ euler(pose.pelvis)
+    pelvis = times(euler(np.stack([zero, pose.yaw, zero], -1)), euler(pose.pelvis))
     third = euler(pose.torso / 3)
-    lower = pelvis @ third
-    middle = lower @ third
-    chest = middle @ third
-    neck = chest @ euler(pose.head * 0.4)
-    head = neck @ euler(pose.head * 0.6)
+    lower = times(pelvis, third)
+    middle = times(lower, third)
+    chest = times(middle, third)
+    neck = times(chest, euler(pose.head * 0.4))
+    head = times(neck, euler(pose.head * 0.6))
     names = ("Root", "pelvis", "spine_01", "spine_02", "spine_03", "neck_01", "head")
     return dict(zip(names, (pelvis, pelvis, lower, middle, chest, neck, head), strict=True))
 
@@ -72,12 +73,12 @@ def _trunk(pose: PoseTrack) -> dict[str, np.ndarray]:
 def _arm(chest: np.ndarray, upper: np.ndarray, fore: np.ndarray, side: str, sign: float) -> dict[str, np.ndarray]:
     rest = np.broadcast_to([sign, 0.0, 0.0], upper.shape)
     swing = rotation_between(rest, upper)
-    bend = rotation_between(upper, fore) @ swing
+    bend = times(rotation_between(upper, fore), swing)
     shrug = _about_z(sign * 0.35 * np.maximum(0, upper[:, 1]))
-    forearm = chest @ bend
+    forearm = times(chest, bend)
     return {
-        f"clavicle_{side}": chest @ shrug,
-        f"upperarm_{side}": chest @ swing,
+        f"clavicle_{side}": times(chest, shrug),
+        f"upperarm_{side}": times(chest, swing),
         f"lowerarm_{side}": forearm,
         f"hand_{side}": forearm,
     }
@@ -86,10 +87,11 @@ def _arm(chest: np.ndarray, upper: np.ndarray, fore: np.ndarray, side: str, sign
 def _leg(pelvis: np.ndarray, thigh: np.ndarray, calf: np.ndarray, side: str) -> dict[str, np.ndarray]:
     rest = np.broadcast_to([0.0, -1.0, 0.0], thigh.shape)
     swing = rotation_between(rest, thigh)
-    bend = rotation_between(thigh, calf) @ swing
+    bend = times(rotation_between(thigh, calf), swing)
     flat = np.clip((-calf[:, 1:2] - 0.55) / 0.4, 0, 1)
-    foot = pelvis @ rotation_between(rest, _unit(calf * (1 - flat) + rest * flat + 1e-6))
-    return {f"thigh_{side}": pelvis @ swing, f"calf_{side}": pelvis @ bend, f"foot_{side}": foot, f"ball_{side}": foot}
+    foot = times(pelvis, rotation_between(rest, _unit(calf * (1 - flat) + rest * flat + 1e-6)))
+    thigh_frame, calf_frame = times(pelvis, swing), times(pelvis, bend)
+    return {f"thigh_{side}": thigh_frame, f"calf_{side}": calf_frame, f"foot_{side}": foot, f"ball_{side}": foot}
 
 
 def _frames(pose: PoseTrack) -> dict[str, np.ndarray]:
@@ -139,9 +141,10 @@ def pose_skeleton(
     positions = np.zeros((num_frames, len(joints), 3))
     for index, (name, parent) in enumerate(zip(asset.joint_names, asset.joint_parents, strict=True)):
         if name not in frames:
-            frames[name] = frames[asset.joint_names[parent]] @ curls[name[-1], "thumb" in name]
-        rotations[:, index] = frames[name] @ alignment[index]
+            frames[name] = times(frames[asset.joint_names[parent]], curls[name[-1], "thumb" in name])
+        rotations[:, index] = times(frames[name], alignment[index])
         if parent >= 0:
-            positions[:, index] = positions[:, parent] + rotations[:, parent] @ (joints[index] - joints[parent])
+            bone = joints[index] - joints[parent]
+            positions[:, index] = positions[:, parent] + turned(rotations[:, parent], bone)
     offsets = positions - np.einsum("fjab,jb->fja", rotations, joints)
     return PosedSkeleton(rotations.astype(np.float32), positions.astype(np.float32), offsets.astype(np.float32))

@@ -101,7 +101,7 @@ def _limb_cover(start: np.ndarray, end: np.ndarray, size: int, radius: float) ->
     """(s, s) coverage in [0, 1] of a line with round ends."""
     y, x = np.mgrid[0:size, 0:size] + 0.5
     along = end - start
-    share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float(along @ along), 1e-9)
+    share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float((along * along).sum()), 1e-9)
     share = np.clip(share, 0, 1)
     distance = np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
     return np.asarray(np.clip(radius + 0.5 - distance, 0, 1))
