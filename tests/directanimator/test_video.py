@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from directanimator import video
+from directanimator.data.synthetic import pair_at, render_clip
 from directanimator.errors import UserError
 from directanimator.video import fit_square, open_video, read_image, read_video, write_video
 
@@ -78,6 +79,18 @@ def test_smooth_content_survives_the_round_trip(
 def test_colors_survive_the_round_trip(tmp_path: Path, color: tuple[int, int, int]) -> None:
     write_video(tmp_path / "a.mp4", np.full((3, 32, 32, 3), color, np.uint8), 8.0)
     assert np.abs(read_video(tmp_path / "a.mp4").frames.astype(int) - color).max() <= 4
+
+
+def test_the_same_frames_are_the_same_bytes_whatever_lies_in_memory(tmp_path: Path) -> None:
+    pair, rng = pair_at("test", 1, 3, 8.0), np.random.default_rng(0)
+    frames = render_clip(pair.identity, pair.motion, pair.scene, pair.times, 32, pair.view).frames
+    made = set()
+    for number in range(40):
+        clutter = [rng.random(30_000) for _ in range(number % 5)]
+        write_video(tmp_path / "a.mp4", frames, 8.0)
+        made.add((tmp_path / "a.mp4").read_bytes())
+        del clutter
+    assert len(made) == 1
 
 
 def test_odd_sides_grow_by_one_and_repeat_the_edge(tmp_path: Path) -> None:
