@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from directanimator.cluster import Done, Failed, Job, Share, read_engine
+from directanimator.cluster import Cluster, Done, Failed, Job, Share, read_engine
+from directanimator.cluster.machines import _Attempt, _Lost
 from directanimator.cluster.order import in_order
 from directanimator.cluster.share import fitting, most_at_once
+from directanimator.cluster.worker import Desk
 from directanimator.errors import UserError
 
 OTHERS = st.lists(st.sampled_from(["preset=cpu", "seed=1", "--debug", "engines=x", "gpus=4"]))
@@ -163,3 +166,13 @@ def test_jobs_follow_those_they_need_whatever_ends_first_or_fails(
         if name not in begun:
             assert isinstance(outcome, Failed)
             assert outcome.reason.startswith("not begun, since ")
+
+
+@given(st.permutations(["lost", "refused", "defect", "done"]), st.integers(1, 4))
+def test_of_processes_that_ended_together_a_dead_one_explains_what_others_met_with(order: list[str], count: int):
+    failed, defect = Failed("no"), Failed("bug", is_defect=True)
+    ends = {"lost": _Lost("died"), "refused": failed, "defect": defect, "done": Done(1, "a")}
+    found = Cluster(1, 1, None, {}, Desk(Path(), {}), count)._verdict(
+        _Attempt("work", handles=order[:count], ended={name: ends[name] for name in order[:count]})
+    )
+    assert found is next(ends[name] for name in ends if name in order[:count])
