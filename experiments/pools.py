@@ -34,7 +34,7 @@ from experiments.spec import ExperimentSpec, data_fingerprint
 
 HELD_OUT_CLIPS = 8
 """Test clips whose loss is followed during training: a few, since it is their noise and timesteps that are fixed."""
-POOL_VERSION = 3
+POOL_VERSION = 4
 """Bump it when the same spec must give other arrays."""
 PAIRS_TAG = "pairs"
 

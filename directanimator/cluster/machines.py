@@ -97,12 +97,12 @@ class Cluster:
         dies, all begin again. Closing it, or an exception inside it, interrupts what runs as Ctrl-C would, and waits
         until it has ended. `look_up` is called every second and may raise one; a signal's handler must not, while Ray
         waits."""
-        attempts = set[_Attempt[T]]()
+        attempts, task = set[_Attempt[T]](), self._task()
 
         def begin(job: Job[T]) -> _Attempt[T]:
             attempt = _Attempt(job.work)
             attempts.add(attempt)
-            self._begin(attempt, do)
+            self._begin(attempt, task, do)
             return attempt
 
         def next_done(handles: Collection[_Attempt[T]]) -> tuple[_Attempt[T], Done[R] | Failed]:
@@ -115,7 +115,7 @@ class Cluster:
                     continue
                 outcome = self._verdict(attempt)
                 if isinstance(outcome, _Lost) and attempt.number <= RETRIES:
-                    self._begin(attempt, do)
+                    self._begin(attempt, task, do)
                     continue
                 attempts.remove(attempt)
                 return attempt, outcome.for_good() if isinstance(outcome, _Lost) else outcome
@@ -125,24 +125,26 @@ class Cluster:
         finally:
             self._interrupt(attempts)
 
-    def _begin(self, attempt: _Attempt[T], do: Callable[[T], R]) -> None:
+    def _task(self) -> Any:
+        """What one process does, as Ray wants it: sent to the workers once."""
+        if self._together == 1:
+            return self._ray.remote(**self._resources, max_retries=0)(carried_out)
+        # A process is used once: what torch.distributed leaves in it would be in the way of the next work.
+        return self._ray.remote(**self._resources, max_retries=0, max_calls=1)(carried_out_together)
+
+    def _begin(self, attempt: _Attempt[T], task: Any, do: Callable[[T], R]) -> None:
         """Nothing; the work of the attempt begins, anew if it was begun before."""
         attempt.number += 1
         attempt.ended.clear()
-        remote = self._ray.remote
         if self._together == 1:
-            attempt.handles = [
-                remote(**self._resources, max_retries=0)(carried_out).remote(self._desk, do, attempt.work)
-            ]
+            attempt.handles = [task.remote(self._desk, do, attempt.work)]
             return
         from ray.util import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as At
 
         bundle = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
         attempt.room = placement_group([{k: v for k, v in bundle.items() if v}] * self._together, strategy="PACK")
-        meeting = remote(num_cpus=0, scheduling_strategy=At(attempt.room, 0))(meeting_place).remote()
-        # A process is used once: what torch.distributed leaves in it would be in the way of the next work.
-        task = remote(**self._resources, max_retries=0, max_calls=1)(carried_out_together)
+        meeting = self._ray.remote(num_cpus=0, scheduling_strategy=At(attempt.room, 0))(meeting_place).remote()
         attempt.handles = [
             task.options(scheduling_strategy=At(attempt.room, rank)).remote(
                 self._desk, do, attempt.work, Seat(rank, self._together), meeting

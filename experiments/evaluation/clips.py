@@ -29,6 +29,9 @@ NOISE_SEED = 20260605
 """Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
 BATCH = 16
 
+KEPT = len(get_args(Subset)) + 2
+"""Sets of clips that are kept: every subset, and the few that either stage shows while it is trained."""
+
 Scores = list[dict[str, float]]
 
 
@@ -49,7 +52,7 @@ class TestClip:
         return score_clip(generated, self.item)
 
 
-@functools.lru_cache(maxsize=len(get_args(Subset)))
+@functools.lru_cache(maxsize=KEPT)
 def _test_items(spec: DataSpec, picture: PosePicture, named: Subset | None) -> tuple[AnimationItem, ...]:
     """The test items, or those of a named subset; kept, as what follows from them alone is, since both stages of a run
     and all variants of a demo are tested on the same."""
@@ -70,7 +73,7 @@ def clips_of(spec: ExperimentSpec, subset: Subset) -> tuple[TestClip, ...]:
     return _test_clips(spec.data, spec.cues.all_enabled, subset)
 
 
-@functools.lru_cache(maxsize=len(get_args(Subset)))
+@functools.lru_cache(maxsize=KEPT)
 def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
     clips = []
     named: Subset | None = None if subset in ("self", "cross") else subset

@@ -7,6 +7,7 @@ import math
 from directanimator.data.spec import Subset
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
+from experiments.edit import edit
 from experiments.evaluation.clips import answer, clips_of, means_of, scored
 from experiments.spec import ExperimentSpec, Stage
 
@@ -17,7 +18,9 @@ def preview(model: CueBackbone, codec: VideoCodec, spec: ExperimentSpec, stage: 
     """Mean scores of the first clips, under names that begin with `preview/`: self-driven in the same-ID stage,
     driven by others in the cross-ID stage. A score that no clip has is left out."""
     subset = preview_subset(spec, stage)
-    clips = clips_of(spec, subset)[:PREVIEW_CLIPS]
+    # Not all that will be evaluated: a training that is given up has no use for them.
+    few = edit(spec, {"data.num_test_clips": min(PREVIEW_CLIPS, spec.data.num_test_clips)})
+    clips = clips_of(few, subset)
     means = means_of(scored(clips, list(answer(model, codec, clips, spec))))
     return {f"preview/{subset}/{name}": value for name, value in means.items() if math.isfinite(value)}
 
