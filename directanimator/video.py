@@ -3,8 +3,6 @@
 import io
 import itertools
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,13 +140,16 @@ def write_frames(
     first = next(pictures, None)
     if first is None:
         raise UserError(f"{path}: nothing to write, there are no frames")
-    try:
+
+    def write(draft: Path) -> None:
         with (
-            _replacing(path) as partial,
-            av.open(str(partial), "w", options={"movflags": "faststart"}) as container,
+            av.open(str(draft), "w", options={"movflags": "faststart"}) as container,
             _picture_and_sound(container, _rational(fps), sound) as (stream, write_sound_until),
         ):
             _encode(container, stream, itertools.chain([first], pictures), _rational(fps), write_sound_until)
+
+    try:
+        atomic_write(path, write)
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: cannot write the video: {_reason(error)}") from error
 
@@ -297,26 +299,6 @@ def _upright(frame: "VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels, turned as the file's display matrix says (phones store their videos lying on the side)."""
     pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, k=round(frame.rotation / 90) % 4))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, of the same suffix; renamed to `path` on success, deleted on failure."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:

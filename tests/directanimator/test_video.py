@@ -238,12 +238,13 @@ def test_nothing_to_write_is_refused_and_leaves_no_file(tmp_path: Path, shape: t
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a.png", "a", "missing/a.mp4"])
+@pytest.mark.parametrize("name", ["a.png", "a", "file/a.mp4"])
 def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError) as caught:
         write_video(tmp_path / name, smooth(1, 8, 8), 8.0)
     assert_one_line(caught, tmp_path / name)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(

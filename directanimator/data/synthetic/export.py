@@ -14,6 +14,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -177,8 +178,8 @@ def export(request: ExportRequest, folder: Path, workers: int | None = None) -> 
     _open_draft(draft, folder, request)
     left = [i for i in range(request.clips) if not (draft / "truth" / f"{request.name(i)}.npz").is_file()]
     _write_all(request, draft, left, _workers(workers))
-    for leftover in draft.rglob(".*"):
-        leftover.unlink()  # of a killed writer
+    for leftover in list(draft.rglob(".*.tmp-*")):
+        shutil.rmtree(leftover)  # of a writer killed between its file and its end
     with explained(folder):
         os.rename(draft, folder)
     return len(left)

@@ -22,6 +22,13 @@ from directanimator.data.synthetic.export import ExportRequest, export
 from directanimator.errors import UserError
 from directanimator.video import read_image, read_video
 
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from directanimator.atomic import atomic_write
+atomic_write(Path(sys.argv[1]), lambda draft: (draft.write_bytes(b"half"), os.kill(os.getpid(), signal.SIGKILL)))
+"""
+
 SMALL = ExportRequest(clips=3, frames=3, size=32)
 
 
@@ -89,6 +96,15 @@ def test_an_export_is_a_folder_of_videos_with_the_truth_beside_them(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips"]
 
 
+def leave_as_killed(path: Path) -> None:
+    """What a writer of a file leaves that is killed after the file is in its place, or before it."""
+    left = subprocess.run(
+        [sys.executable, "-c", KILLED_WRITER, str(path)], env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False
+    )
+    assert left.returncode == -signal.SIGKILL
+    assert list(path.parent.glob(f".{path.name}.tmp-*"))
+
+
 @pytest.mark.usefixtures("inline")
 def test_an_export_goes_on_where_it_stopped_and_ends_in_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,7 +115,8 @@ def test_an_export_goes_on_where_it_stopped_and_ends_in_the_same_files(
 
     def failing(request: ExportRequest, folder: Path, index: int) -> None:
         if index == 2:
-            (folder / ".test_00002.leftover.mp4").write_bytes(b"half")
+            leave_as_killed(folder / "truth" / "test_00001.npz")
+            leave_as_killed(folder / "test_00002.mp4")
             raise UserError("disk full")
         real(request, folder, index)
 
