@@ -26,7 +26,7 @@ from directanimator.metrics.features import Frames, Networks, observe
 from directanimator.metrics.measurement import Metrics
 from directanimator.progress import progress
 
-ORDERING_SIZE, ORDERING_FRAMES, ORDERING_FPS, ORDERING_CLIPS = 160, 12, 8.0, 16
+ORDERING_SIZE, ORDERING_FRAMES, ORDERING_FPS, ORDERING_CLIPS = 160, 12, 8.0, 48
 ORDERING_VIEWS: tuple[View, ...] = ("bust", "half")
 MONOTONE = 0.95
 BLIND = 0.02
