@@ -73,7 +73,8 @@ class Entry:
             try:
                 yield load_file(shard)
             except (OSError, SafetensorError) as error:
-                raise UserError(f"{shard}: damaged; remove what is damaged with cache=verify") from error
+                command = f"python -m directanimator.cues --verify cache={self.directory.parent.parent}"
+                raise UserError(f"{shard}: damaged; {command} removes what is") from error
 
     def items(self, codec: Codec[T]) -> Iterator[T]:
         """Its frames' items, in order."""

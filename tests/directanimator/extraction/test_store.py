@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.errors import UserError
+from directanimator.extraction.command import main
 from directanimator.extraction.recorded import FRAME_ARRAYS
 from directanimator.extraction.store import SHARD_FRAMES, Store, key_of
 
@@ -68,13 +69,16 @@ def test_damage_is_found_and_the_entry_is_made_anew(tmp_path, damage):
     assert store.entry("pose", "good") is not None
 
 
-def test_a_shard_that_is_no_safetensors_is_one_line(tmp_path):
+def test_a_shard_that_is_no_safetensors_is_one_line_whose_advice_mends_it(tmp_path):
     store = Store(tmp_path)
     fill(store, "k", 1)
     shard = next((tmp_path / "pose/k").glob("*.safetensors"))
     shard.write_bytes(b"x" * shard.stat().st_size)
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="damaged") as caught:
         list(store.entry("pose", "k").items(FRAME_ARRAYS))
+    advised = str(caught.value).partition("python -m directanimator.cues ")[2].partition(" removes")[0]
+    assert main(advised.split()) == 0
+    assert store.entry("pose", "k") is None
 
 
 @given(st.permutations(range(4)))
