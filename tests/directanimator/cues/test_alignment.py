@@ -138,6 +138,26 @@ def test_warping_is_linear_in_the_image(seed, alignment, factor):
     np.testing.assert_allclose(together, apart, atol=1e-4)
 
 
+def mild_alignments():
+    """Alignments that keep the middle of the frame in the frame."""
+    return st.builds(
+        lambda scale, x, y: Alignment(scale, x - scale * 0.5, y - scale * 0.5),
+        st.floats(0.6, 1.6),
+        st.floats(0.4, 0.6),
+        st.floats(0.4, 0.6),
+    )
+
+
+@given(mild_alignments(), st.tuples(st.integers(40, 120), st.integers(40, 120)), st.tuples(*[st.floats(0.4, 0.6)] * 2))
+def test_warping_moves_a_place_as_the_alignment_says_whatever_the_sides_of_the_frame(truth, sides, place):
+    height, width = sides
+    rows, columns = np.indices(sides) + 0.5
+    spot = np.exp(-((columns - place[0] * width) ** 2 + (rows - place[1] * height) ** 2) / (2 * 2.5**2))
+    laid = warped(spot.astype(np.float32), truth).astype(np.float64)
+    found = [float((laid * at).sum() / laid.sum()) for at in (columns / width, rows / height)]
+    assert found == pytest.approx([truth.scale * place[0] + truth.dx, truth.scale * place[1] + truth.dy], abs=0.01)
+
+
 def landmarks_only(shares: np.ndarray, side: int = SIDE) -> PersonTrack:
     """A track that shows landmarks, and masks that tell nothing."""
     masks = np.full((len(shares), side, side), 255, np.uint8)
@@ -153,16 +173,6 @@ def poses(draw: st.DrawFn) -> np.ndarray:
 
 def moved(pose: np.ndarray, truth: Alignment) -> np.ndarray:
     return pose * truth.scale + [truth.dx, truth.dy]
-
-
-def mild_alignments():
-    """Alignments that keep the middle of the frame in the frame."""
-    return st.builds(
-        lambda scale, x, y: Alignment(scale, x - scale * 0.5, y - scale * 0.5),
-        st.floats(0.6, 1.6),
-        st.floats(0.4, 0.6),
-        st.floats(0.4, 0.6),
-    )
 
 
 @given(poses(), st.lists(poses(), max_size=4), mild_alignments(), st.integers(16, 300), st.data())
