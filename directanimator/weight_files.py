@@ -1,22 +1,25 @@
 """Weights in PyTorch's own file format, which may hold a program: only tensors are ever taken from it."""
 
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def stored_tensors(path: Path) -> dict[str, Tensor]:
+
+def stored_tensors(path: Path) -> "dict[str, Tensor]":
     """The tensors of a state dictionary; nothing else is unpickled.
 
     Raises: UserError if the file holds anything else."""
+    import torch
+
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # what a hostile file makes of the reader is no closed list
         raise UserError(f"{path}: not a file of weights: {reason(problem)}") from problem
-    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+    if not isinstance(stored, dict) or not all(isinstance(value, torch.Tensor) for value in stored.values()):
         raise UserError(f"{path}: not a state dictionary of tensors")
     return dict(stored)
 

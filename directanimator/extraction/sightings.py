@@ -1,8 +1,9 @@
 """Where the person of a video is, frame by frame: looked for once, and taken from the store ever after."""
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +45,8 @@ class Sightings(FrozenSpec):
     num_seen: int
 
 
-def version_of(modules: Sequence[ModuleType]) -> str:
+@functools.cache
+def version_of(modules: tuple[ModuleType, ...]) -> str:
     """12 hex digits that change with the text of the modules and with the libraries that they run on."""
     texts = [inspect.getsource(module) for module in modules] + [f"{name} {version(name)}" for name in LIBRARIES]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

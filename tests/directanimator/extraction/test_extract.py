@@ -1,6 +1,8 @@
 """Cues of videos through the store: what is stored is what is made in memory, nothing stale is taken, nothing twice."""
 
 import json
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,10 +16,10 @@ from directanimator.cues.alignment import identity_alignment
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.errors import UserError
-from directanimator.extraction.command import main, parse
+from directanimator.extraction.command import default_watch, main, parse
 from directanimator.extraction.extract import CODE, STEPS, extract, keys_of
 from directanimator.extraction.recorded import SIGHTINGS
-from directanimator.extraction.sightings import sightings_of
+from directanimator.extraction.sightings import Watch, sightings_of
 from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
 from directanimator.perception.person import Sighting, tracked
@@ -358,3 +360,15 @@ def test_malformed_input_ends_in_one_line_or_in_whole_output(tmp_path, capsys, k
             assert not (folder / "o").exists()
         left = [path for path in (folder / "c").rglob("*") if ".tmp-" in path.name]
         assert left == []
+
+
+def test_cues_that_are_all_cached_wake_neither_nets_nor_torch(tmp_path):
+    """Or a second look at a folder would cost two seconds more than it must."""
+    video = tmp_path / "walk.mp4"
+    write_video(video, walker(5), 8.0)
+    words = [f"driving={video}", f"output={tmp_path / 'cues'}", f"cache={tmp_path / 'cache'}", "size=48"]
+    assert main(words, lambda request: Watch(lambda _: BrightPerson(), default_watch(request).identity)) == 0
+    code = "import sys; from directanimator.extraction.command import main; status = main(sys.argv[1:]); "
+    code += "print(status, [name for name in ('torch', 'ai_edge_litert', 'transformers') if name in sys.modules])"
+    again = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines()[-1] == "0 []"
