@@ -89,14 +89,15 @@ def keys_of(video: str, spec: ExtractionSpec, nets: Mapping[str, str], reference
     verdicts = {"gate": cues.gate.model_dump(), "trust": spec.trust.model_dump(), "gate_code": code["gate"]}
     laid = {"reference": reference, "by": cues.location.align_by} if reference else None
     pose = {**cues.pose.model_dump(exclude={"enabled"}), "laid": laid if cues.pose.aligned else None}
+    face = cues.face.model_dump(exclude={"enabled"})
+    location = cues.location.model_dump(exclude={"enabled", "align_by"})
+    location |= {"laid": laid if cues.location.aligned else None}
     return {
         "sightings": sightings,
         "gate": key_of({**frame, **verdicts}),
         "pose": key_of({**frame, **verdicts, **pose, "code": code["pose"]}),
-        "face": key_of({**frame, "margin": cues.face.margin, "code": code["face"]}),
-        "location": key_of(
-            {**frame, **verdicts, "cells": cues.location.soften_cells, "laid": laid, "code": code["location"]}
-        ),
+        "face": key_of({**frame, **face, "code": code["face"]}),
+        "location": key_of({**frame, **verdicts, **location, "code": code["location"]}),
     }
 
 

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
@@ -15,15 +15,23 @@ from numpy import ndarray
 from directanimator.ahead import ahead
 from directanimator.errors import UserError
 from directanimator.extraction.recorded import SIGHTINGS
-from directanimator.extraction.spec import PerceptionSpec
+from directanimator.extraction.spec import FaceBackend, MaskBackend, PerceptionSpec
 from directanimator.extraction.store import Entry, Store, digest_of_file, key_of
 from directanimator.frozen import FrozenSpec
-from directanimator.perception import following, mediapipe, region, ssd
+from directanimator.perception import following, insight, mediapipe, region, segmenters, ssd
 from directanimator.perception.person import PersonWatch, Seen
 from directanimator.video import open_video
 
 CODE = (mediapipe, following, region, ssd)
 LIBRARIES = ("ai-edge-litert", "av", "numpy", "opencv-python", "scipy")
+_SEGMENTERS = ("transformers", "torch")
+CODE_OF: Mapping[MaskBackend | FaceBackend, tuple[ModuleType, tuple[str, ...]]] = {
+    "sam2": (segmenters, _SEGMENTERS),
+    "grounded_sam": (segmenters, _SEGMENTERS),
+    "segment_anything": (segmenters, ("segment-anything", "torch")),
+    "insightface": (insight, ("insightface", "onnxruntime")),
+}
+"""What a backend has beside `CODE` and `LIBRARIES`."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,28 @@ class Sightings(FrozenSpec):
 
 
 @functools.cache
-def version_of(modules: tuple[ModuleType, ...]) -> str:
+def version_of(modules: tuple[ModuleType, ...], libraries: tuple[str, ...] = LIBRARIES) -> str:
     """12 hex digits that change with the text of the modules and with the libraries that they run on."""
-    texts = [inspect.getsource(module) for module in modules] + [f"{name} {version(name)}" for name in LIBRARIES]
+    texts = [inspect.getsource(module) for module in modules] + [f"{name} {_installed(name)}" for name in libraries]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def _installed(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
 
 
 def sightings_key(video: str, fps: float | None, perception: PerceptionSpec, nets: Mapping[str, str]) -> str:
     """The key of what nets see in a video of this digest, resampled to `fps`."""
-    named = {"nets": dict(nets), "perception": perception.model_dump(mode="json"), "code": version_of(CODE)}
-    return key_of({"video": video, "fps": fps, **named})
+    own = [CODE_OF[backend] for backend in (perception.masks, perception.faces) if backend in CODE_OF]
+    code = version_of(
+        (*CODE, *(module for module, _ in own)), (*LIBRARIES, *(name for _, names in own for name in names))
+    )
+    return key_of(
+        {"video": video, "fps": fps, "nets": dict(nets), "perception": perception.model_dump(mode="json"), "code": code}
+    )
 
 
 def looked(

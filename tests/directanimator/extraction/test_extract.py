@@ -129,6 +129,43 @@ def test_whatever_shapes_the_cues_changes_their_keys(video, edit, nets, referenc
     assert (before["sightings"] != after["sightings"]) == bool(video == "w" or "fps" in edit or nets)
 
 
+OTHER_VALUES = {
+    "pose": {"filter_shape": "ideal", "cutoff": 5.0, "normalized": False, "aligned": False},
+    "face": {"zoomed": False, "margin": 2.0},
+    "location": {"align_by": "masks", "aligned": False, "soften_cells": 5},
+    "gate": {"min_area_ratio": 0.4, "max_area_ratio": 3.0, "min_largest_component": 0.8},
+}
+SHAPES_NOTHING_STORED = {"enabled", "picture"}
+
+
+@pytest.mark.parametrize("part", OTHER_VALUES)
+def test_every_leaf_of_the_cues_changes_the_key_of_the_cue_that_it_shapes(part):
+    """A leaf that is added to a cue has to be added here."""
+    spec = getattr(SPEC.cues, part)
+    assert set(OTHER_VALUES[part]) == set(type(spec).model_fields) - SHAPES_NOTHING_STORED
+    before = keys_of("v", SPEC, {}, "picture")
+    for name, value in OTHER_VALUES[part].items():
+        assert getattr(spec, name) != value
+        cues = SPEC.cues.model_copy(update={part: spec.model_copy(update={name: value})})
+        after = keys_of("v", SPEC.model_copy(update={"cues": cues}), {}, "picture")
+        assert before[part] != after[part], name
+
+
+@pytest.mark.parametrize("backend", ["sam2", "grounded_sam", "segment_anything", "insightface"])
+def test_sightings_name_the_code_and_the_libraries_of_whoever_looked(monkeypatch, backend):
+    from directanimator.extraction import sightings as module
+
+    field = "faces" if backend == "insightface" else "masks"
+    other = PerceptionSpec.model_validate({field: backend})
+    asked: list[object] = []
+    monkeypatch.setattr(module, "version_of", lambda *code: asked.append(code) or "x")
+    for perception in (PerceptionSpec(), other):
+        module.sightings_key("v", None, perception, {})
+    (own_code, own_libraries), (code, libraries) = asked
+    assert set(own_code) < set(code)
+    assert set(own_libraries) < set(libraries)
+
+
 def test_a_key_names_the_code_of_its_step(monkeypatch):
     from directanimator.extraction import extract as module
 
