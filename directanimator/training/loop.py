@@ -34,7 +34,7 @@ class StepResult:
 
 
 class DivergedTrainingError(UserError):
-    """The loss became no finite number; says where, and what to try."""
+    """The loss or its gradient became no finite number; says where, and what to try."""
 
     def __init__(self, step: int, metrics: dict[str, float], spec: OptimSpec) -> None:
         first = (step - 1) * spec.global_batch_size
@@ -131,8 +131,8 @@ def train(
 ) -> Iterator[StepResult]:
     """The results of the steps that are left, from `state.step` to `total_steps`.
 
-    A state whose loss was no number is never given out, so whoever saves after a result keeps the last good one.
-    Raises: DivergedTrainingError when the loss is no finite number.
+    A state whose loss or gradient was no number is never given out: who saves after a result keeps the last good one.
+    Raises: DivergedTrainingError when the loss or the gradient's norm is no finite number.
 
     `batch_at(step)` is a function of the step alone, so a resumed training sees what an unbroken one would have."""
     model = state.model if is_sharded(state.model) else accelerator.prepare_model(state.model)
@@ -140,6 +140,6 @@ def train(
     while state.step < total_steps:
         rate = learning_rate(state.step, total_steps, spec)
         metrics = train_step(state, model, batch_at(state.step), objective, rate, spec, accelerator, split)
-        if not math.isfinite(metrics["loss"]):
+        if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise DivergedTrainingError(state.step, metrics, spec)
         yield StepResult(state.step, metrics)

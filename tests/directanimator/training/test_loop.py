@@ -188,6 +188,16 @@ def test_two_accumulated_halves_train_as_the_whole_batch(steps: int) -> None:
         assert two.metrics == pytest.approx(one.metrics, rel=1e-4, abs=1e-6)
 
 
+def test_a_gradient_that_is_no_number_ends_training_before_the_weights_it_spoiled_are_given_out() -> None:
+    def steep(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        losses = squared_error(model, batch)
+        flat = sum(parameter.sum() for parameter in model.parameters()) * 0
+        return {"loss": losses["loss"] + (torch.as_tensor(flat)).sqrt()}  # adds 0, with a slope of no number
+
+    with pytest.raises(DivergedTrainingError, match="grad_norm=nan"):
+        next(train(fresh(), batch_at, steep, 5, PLAIN, Accelerator(cpu=True)))
+
+
 @given(st.integers(0, 4), st.sampled_from([float("nan"), float("inf")]))
 def test_a_loss_that_is_no_number_ends_training_and_its_state_is_never_given_out(bad: int, value: float) -> None:
     def poisoned(step: int) -> tuple[Tensor, Tensor]:
