@@ -85,6 +85,12 @@ def settle(path: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+def settle_all(folder: Path) -> None:
+    """Nothing; afterwards no killed writer's leftover lies in the folder, whatever it was to become."""
+    for target in {path.name[1:].rpartition(".tmp-")[0] for path in folder.glob(".*.tmp-*")}:
+        settle(folder / target)
+
+
 def write_json(path: Path, obj: object) -> None:
     """Nothing; afterwards `path` holds `obj` as indented JSON with a final newline.
 
@@ -141,7 +147,10 @@ def _errno_of(problem: OSError | SafetensorError) -> int:
 
 
 def _is_abandoned(workplace: Path) -> bool:
-    host, pid, life = workplace.name.rpartition(".tmp-")[2].rsplit("-", 2)
+    parts = workplace.name.rpartition(".tmp-")[2].rsplit("-", 2)
+    if len(parts) != 3:  # a name that is not ours
+        return False
+    host, pid, life = parts
     if host != socket.gethostname() or not pid.isdigit():
         return False
     if int(pid) == os.getpid():

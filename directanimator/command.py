@@ -1,5 +1,6 @@
 """The frame of every command: what became of it, as an exit status and a line for the person who typed it."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -7,8 +8,17 @@ from collections.abc import Callable, Sequence
 from directanimator.errors import UserError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals after which work in hand is kept; schedulers send the last one ahead of a time limit."""
+REQUEUE = 75
+"""EX_TEMPFAIL: the exit status after SIGTERM or SIGUSR1, by which a scheduler knows to start the same command again."""
 DEBUG = "--debug"
 """The option of every command that shows where an error came from."""
+
+
+def stopped_status(signal_number: int) -> int:
+    """The exit status of a command that a signal stopped: 130 after Ctrl-C, else the one to be started again on."""
+    return INTERRUPTED if signal_number == signal.SIGINT else REQUEUE
 
 
 def run_command(

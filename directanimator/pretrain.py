@@ -5,6 +5,7 @@ writes checkpoints and goes on when the same command is run again; the result go
 """
 
 import functools
+import hashlib
 import json
 import sys
 import time
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from directanimator.atomic import atomic_directory
 from directanimator.command import run_command
 from directanimator.data.pool import Rows, build_pool, open_pool
-from directanimator.data.spec import DataSpec
+from directanimator.data.spec import SYNTH_VERSION, DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
@@ -89,9 +90,15 @@ def parse(arguments: list[str]) -> Request:
     return Request(arguments[0], steps)
 
 
+def made_from() -> str:
+    """8 hex digits that name the people and the clips that are trained on: those of others are not gone on with."""
+    told = json.dumps([SYNTH_VERSION, DataSpec().model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
 def pixel_pool(split: Split, count: int) -> dict[str, Rows]:
     """Rendered clips of a split, made on the first call."""
-    directory = pretraining_root() / f"pixels-{split}-{count}"
+    directory = pretraining_root() / f"pixels-{split}-{count}-{made_from()}"
     make = functools.partial(synthetic_pixels, split, spec=DataSpec())
     build_pool(directory, count, make, f"rendering {split} clips")
     return open_pool(directory)
@@ -122,7 +129,7 @@ def resumable(
 
 def run_training(state: TrainState, name: str, results: Iterator[StepResult], total: int) -> None:
     """Nothing; trains to the end from the last checkpoint on."""
-    checkpoint, fingerprint = pretraining_root() / f"{name}.safetensors", f"{name}-{total}"
+    checkpoint, fingerprint = pretraining_root() / f"{name}-{made_from()}.safetensors", f"{name}-{total}"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint, fingerprint)
     for _ in resumable(state, checkpoint, fingerprint, results, total):

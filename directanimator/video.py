@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,6 +17,7 @@ from directanimator.atomic import atomic_write
 from directanimator.errors import UserError
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from PIL import Image
 
+Item = TypeVar("Item")
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+"""What is taken for a video among the files of a folder."""
+
 MAX_IMAGE_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a few kB of PNG can unpack to many GB."""
 
 MAX_VIDEO_BYTES = 8 * 2**30
-"""Most bytes of decoded frames held at once; more needs `max_frames`."""
+"""Most bytes of decoded frames held at once."""
 
 MAX_HOLD_S = 120
 """Longest that one picture may stay on the screen. Damaged time stamps would otherwise ask for millions of frames."""
@@ -66,11 +72,11 @@ class _Still:
     end: Fraction
 
 
-def read_video(path: Path | str, max_frames: int | None = None, fps: float | None = None) -> Video:
+def read_video(path: Path | str, fps: float | None = None) -> Video:
     """The frames of a video, 0..255 RGB, upright, at `fps` frames per second (the file's mean rate by default).
 
     Output frame k is the one on the screen at time k / fps, so a variable frame rate becomes constant and motion
-    keeps its speed. All frames stay in memory: give `max_frames` for long files.
+    keeps its speed. All frames stay in memory: `open_video` is for long files.
 
     Raises: UserError if the file is missing, is no video, is cut short or has no frames."""
     with open_video(path, fps) as stream:
@@ -78,9 +84,8 @@ def read_video(path: Path | str, max_frames: int | None = None, fps: float | Non
         for frame in stream.frames:
             frames.append(frame)
             if frame.nbytes * len(frames) > MAX_VIDEO_BYTES:
-                raise UserError(f"{path}: the frames fill more than {MAX_VIDEO_BYTES >> 30} GiB; give max_frames")
-            if len(frames) == max_frames:
-                break
+                limit = f"{MAX_VIDEO_BYTES >> 30} GiB"
+                raise UserError(f"{path}: the frames fill more than {limit}; cut the video, or make it smaller")
     return Video(np.stack(frames), stream.fps)
 
 
@@ -92,9 +97,10 @@ def open_video(path: Path | str, fps: float | None = None) -> Iterator[FrameStre
 
     Raises: UserError as `read_video` does, and if the size of the frames changes or a picture is held too long."""
     path = Path(path)
-    _check_wanted(None, fps)
+    _check_rate(fps)
     with _opened(path) as container:
-        stream = _video_stream(container, path)
+        with _readable(path):
+            stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
         rate = _rational(fps) if fps is not None else stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
         yield FrameStream(_of_one_size(_resampled(_stills(container, stream, path), rate, path), path), float(rate))
@@ -133,7 +139,7 @@ def write_frames(
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise UserError(f"{path}: a video is written as .mp4, not as {path.suffix or 'a name without a suffix'!r}")
-    _check_wanted(None, fps)
+    _check_rate(fps)
     import av
 
     pictures = iter(frames)
@@ -199,9 +205,7 @@ def fit_square(frames: UInt8[np.ndarray, "f h w 3"], size: int) -> UInt8[np.ndar
     return resized
 
 
-def _check_wanted(max_frames: int | None, fps: float | None) -> None:
-    if max_frames is not None and max_frames < 1:
-        raise UserError(f"max_frames={max_frames}: want at least 1")
+def _check_rate(fps: float | None) -> None:
     if fps is not None and not 0.01 <= fps <= 1000:
         raise UserError(f"fps={fps}: want 0.01..1000 frames per second")
 
@@ -226,17 +230,33 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["InputContainer"]:
-    """The container, with every error of FFmpeg said in one line. Nothing but this file can be read through it."""
+    """The container, or one line that says why not. Nothing but this file can be read through it."""
     import av
 
     _existing_file(path)
-    try:
-        place, options = f"file:{path.resolve()}", {"protocol_whitelist": "file"}
+    place, options = f"file:{path.resolve()}", {"protocol_whitelist": "file"}
+    with _readable(path):
         # Titles and the like may be in any encoding, or damaged; nobody reads them here.
-        with av.open(place, options=options, metadata_errors="replace") as container:
-            yield container
+        opened = av.open(place, options=options, metadata_errors="replace")
+    with opened as container:
+        yield container
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A block of reading alone, whose errors are those of the file."""
+    import av
+
+    try:
+        yield
     except (OSError, av.error.FFmpegError) as error:
         raise UserError(f"{path}: not a readable video (another format, or cut short): {_reason(error)}") from error
+
+
+def _read(items: Iterable[Item], path: Path) -> Iterator[Item]:
+    """The items of a file; what goes wrong where they are used is none of its errors."""
+    with _readable(path):
+        yield from items
 
 
 def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
@@ -267,7 +287,8 @@ def _stills(container: "InputContainer", stream: "VideoStream", path: Path) -> I
     """Decoded frames, the first at time 0. A frame lasts until the next one; the last lasts as long as it says."""
     rate = stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
     base = stream.time_base or 1 / rate
-    frames = (frame for packet in _whole_packets(container, stream, path) for frame in packet.decode())
+    packets = _whole_packets(container, stream, path)
+    frames = _read((frame for packet in packets for frame in packet.decode()), path)
     first: Fraction | None = None
     previous: tuple[VideoFrame, Fraction] | None = None
     for index, frame in enumerate(frames):
@@ -290,7 +311,8 @@ def _resampled(stills: Iterator[_Still], rate: Fraction, path: Path) -> Iterator
         if shown > MAX_HOLD_S * rate + 1:
             raise UserError(f"{path}: frame {k} stays for {float(shown / rate):.0f} s; the time stamps are damaged")
         if shown > 0:
-            pixels = _upright(still.picture)
+            with _readable(path):
+                pixels = _upright(still.picture)
             yield from itertools.repeat(pixels, shown)
             k += shown
 
@@ -349,7 +371,7 @@ def _sound_track(container: "OutputContainer", source: Path | None) -> Iterator[
         if not sounding.streams.audio:
             yield lambda until: None
             return
-        packets = _sound_packets(sounding, container, _picture_start(sounding))
+        packets = _sound_packets(sounding, container, _picture_start(sounding), source)
         held: list[tuple[Fraction, Packet[AudioStream]]] = []
 
         def write_until(until: Fraction) -> None:
@@ -373,22 +395,23 @@ def _picture_start(container: "InputContainer") -> Fraction:
 
 
 def _sound_packets(
-    source: "InputContainer", target: "OutputContainer", zero: Fraction
+    source: "InputContainer", target: "OutputContainer", zero: Fraction, path: Path
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
     """Start in seconds after `zero`, and packet, of the source's first sound, ready for the target.
 
     The target's stream is made at once, since none can be added once its header is written."""
     sound = source.streams.audio[0]
     if sound.codec_context.name in _SOUND_OF_MP4:
-        return _copied(source, sound, target.add_stream_from_template(sound), zero)
+        return _copied(_read(source.demux(sound), path), target.add_stream_from_template(sound), zero)
     layout = "stereo" if sound.channels > 1 else "mono"
-    return _encoded_anew(source, sound, target.add_stream("aac", rate=sound.rate or 48000, layout=layout), zero)
+    made = target.add_stream("aac", rate=sound.rate or 48000, layout=layout)
+    return _encoded_anew(_read(source.decode(sound), path), made, zero)
 
 
 def _copied(
-    source: "InputContainer", sound: "AudioStream", made: "AudioStream", zero: Fraction
+    packets: Iterator["Packet[AudioStream]"], made: "AudioStream", zero: Fraction
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    for packet in source.demux(sound):
+    for packet in packets:
         if packet.pts is None or packet.pts * packet.time_base < zero:
             continue
         packet.pts -= round(zero / packet.time_base)
@@ -398,10 +421,10 @@ def _copied(
 
 
 def _encoded_anew(
-    source: "InputContainer", sound: "AudioStream", made: "AudioStream", zero: Fraction
+    frames: Iterator["AudioFrame"], made: "AudioStream", zero: Fraction
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
     tick = Fraction(1, made.rate)
-    for frame in itertools.chain(source.decode(sound), [None]):
+    for frame in itertools.chain(frames, [None]):
         if frame is not None:
             if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < zero:
                 continue

@@ -18,7 +18,7 @@ KEYS = ("preset", "ablation")
 OPTIONS = {
     "--dry-run": "print the resolved spec and its fingerprints, run nothing",
     "--list": "print the presets and ablations",
-    "--fresh": "start over instead of going on with an unfinished run",
+    "--fresh": "start over: remove what an earlier call left, its same-ID teacher too, finished or not",
     "--debug": "show the traceback of an error",
     "--help": "print this text",
 }
@@ -99,11 +99,11 @@ def _put(found: dict[str, Named], key: str, value: Named) -> None:
 # ---------------------------------------------------------------- a request to a spec
 
 
-def resolve(tokens: Sequence[str]) -> Resolved:
+def resolve(tokens: Sequence[str], options: Collection[str] = tuple(OPTIONS)) -> Resolved:
     """The spec asked for: the preset, then the ablation's edits, then the command line's, checked once.
 
-    Raises: UserError for unknown names, illegal values, contradictions."""
-    request = parse(tokens)
+    Raises: UserError for unknown names and options, illegal values, contradictions."""
+    request = parse(tokens, options=options)
     preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
     ablation = look_up("ablation", request.words.get("ablation", DEFAULT_ABLATION), ABLATIONS)
     spec = edit(preset.spec, {**ablation.edits, **request.edits})

@@ -1,6 +1,5 @@
 """`make demo`: the full method and the method without its face cue, trained, evaluated and compared on this machine."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +22,15 @@ def main(tokens: Sequence[str]) -> int:
     """Exit status. `preset=NAME` and edits of the spec may be given, and go to every variant.
 
     Raises: UserError for bad input."""
+    if "--help" in tokens:
+        print(__doc__)
+        return 0
     if any(token.startswith("ablation=") for token in tokens):
         raise UserError(f"the demo chooses its ablations itself ({', '.join(VARIANTS)}); leave out ablation=")
     started = time.monotonic()
     runs: dict[str, RunDirectory] = {}
     for number, name in enumerate(VARIANTS, start=1):
-        resolved = resolve([*tokens, f"ablation={name}"])
+        resolved = resolve([*tokens, f"ablation={name}"], options=())
         say(f"[{number}/{len(VARIANTS)}] {name}: {resolved.ablation.question or 'the full method'}")
         try:
             runs[name] = run_experiment(resolved.spec, {"preset": resolved.preset.name, "ablation": name})
@@ -58,7 +60,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] == "--help":
-        print(__doc__)
-        sys.exit(0)
     run_main(main)

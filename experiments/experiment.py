@@ -6,9 +6,10 @@ What is finished is not done again; what was interrupted goes on."""
 import functools
 import shutil
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import get_args
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -90,31 +91,39 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "fingerprint": print_of_stage,
         "data_fingerprint": data_fingerprint(spec),
         WEIGHTS_TAG: weights_fingerprint(spec),
-        **commit_tags(),
     }
+    name = f"{stage}-{print_of_stage}"
+    if not _is_finished(RunDirectory(runs_root() / name)):  # or its numbers would be told to be of this commit
+        known |= commit_tags()
     return RunDirectory.claim(
         runs_root(),
-        f"{stage}-{print_of_stage}",
+        name,
         spec=stage_leaves(spec, stage),
         tags={**tags, **known},
         experiment=EXPERIMENT,
     )
 
 
+def _is_finished(run: RunDirectory) -> bool:
+    return run.record_file.exists() and run.status == "finished"
+
+
 def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
     """Nothing; gives a cross-ID run that is new the weights of one that differs only in sampling and evaluation."""
     if is_trained(run) or any(run.checkpoint.glob("*")):
         return
+    taken = run.record().tags
     for path in sorted(run.path.parent.glob("cross_id-*")):
         donor = RunDirectory(path)
-        given, taken = donor.record().tags, run.record().tags
-        same_weights = all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, WEIGHTS_TAG))
-        if donor != run and same_weights and is_trained(donor):
+        if donor == run or not is_trained(donor):  # then it may not even have a record yet
+            continue
+        given = donor.record().tags
+        if all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, WEIGHTS_TAG)):
             adopt_model(donor, run, spec, "cross_id")
             return
 
 
-def _check_that_the_pairs_are_the_same(spec: ExperimentSpec) -> None:
+def check_same_pairs(spec: ExperimentSpec) -> None:
     """Nothing, unless the run of this spec was begun with other pairs: then it is neither gone on with nor shown.
 
     Raises: UserError."""
@@ -122,13 +131,23 @@ def _check_that_the_pairs_are_the_same(spec: ExperimentSpec) -> None:
     before = run.record().tags.get(PAIRS_TAG) if run.record_file.exists() else None
     now = pairs_tag(spec).get(PAIRS_TAG)
     if before is not None and before != now:
-        raise UserError(f"{run.path} was begun with other pairs in {spec.data.folder} ({before}, now {now}); --fresh")
+        raise UserError(
+            f"{run.path} was begun with other pairs in {spec.data.folder} ({before}, now {now}); "
+            "remove that directory, and the run is made with these"
+        )
 
 
 def start_fresh(spec: ExperimentSpec) -> None:
-    """Nothing; removes what an earlier call with this spec left, finished or not."""
-    for stage in ("same_id", "cross_id"):
-        shutil.rmtree(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}", ignore_errors=True)
+    """Nothing; removes what an earlier call with this spec left, finished or not.
+
+    Raises: UserError if another process trains there."""
+    with ExitStack() as held:
+        runs = [RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}") for stage in get_args(Stage)]
+        there = [run for run in runs if run.path.exists()]
+        for run in there:
+            held.enter_context(run.exclusive())
+        for run in there:
+            shutil.rmtree(run.path, ignore_errors=True)
 
 
 def tracker_for(accelerator: Accelerator, address: str | None) -> Tracker:
@@ -143,12 +162,15 @@ def run_stage(
 
     Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with the run's status set."""
     status: Status = "failed"
+    networks = networks_for(job.spec, job.stage)
+    was_done = _is_finished(run) and is_trained(run) and is_evaluated(run, job.spec, networks)
+    if accelerator.is_main_process and not was_done:
+        run.update(status="running")
     tracker.start(run)
     try:
         if not is_trained(run):
             train_stage(job, run, accelerator)
         model = trained_model(run, job.spec)
-        networks = networks_for(job.spec, job.stage)
         if accelerator.is_main_process and not is_evaluated(run, job.spec, networks):
             evaluate(model.to(accelerator.device), codec, job.spec, run, networks)
         status = "finished"
@@ -156,7 +178,7 @@ def run_stage(
         status = "interrupted"
         raise
     finally:
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and not was_done:  # what was finished keeps its seal, and shows if it was edited
             run.finish() if status == "finished" else run.update(status=status)
         tracker.finish()
     accelerator.wait_for_everyone()
@@ -201,7 +223,7 @@ def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
     accelerator = launch(spec)
     _check_that_it_can_be_measured(spec)
     check_pairs(spec)
-    _check_that_the_pairs_are_the_same(spec)
+    check_same_pairs(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec != "embedded":
         check_scheduler(spec.model.base, published_settings(spec.sampling))
@@ -222,6 +244,7 @@ def train_teacher(
     with accelerator.main_process_first():
         run = claim_stage(spec, "same_id", {"preset": preset, "ablation": "shared"})
     with run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
+        accelerator.wait_for_everyone()  # whether it is trained can be known once nobody else is at it
         look = functools.partial(preview, codec=start.codec, spec=spec, stage="same_id")
         job = StageJob(spec, "same_id", start.pool, teacher=None, execution=execution, preview=look)
         return run, run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)

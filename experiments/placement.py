@@ -17,6 +17,7 @@ from typing import Literal
 
 from directanimator import places
 from directanimator.cluster import Done, Failed, Job, Share, cluster, read_engine
+from directanimator.command import STOPPING
 from directanimator.errors import UserError
 from experiments.execution import PLAIN, Execution
 from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, weights_fingerprint
@@ -148,7 +149,7 @@ def _shared_place() -> Iterator[Path]:
 def _interruptions(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """A block in which a signal to stop is noted, and the function that raises InterruptedTrainingError after one. A
     second one is obeyed at once."""
-    from experiments.stage import STOPPING, InterruptedTrainingError
+    from experiments.stage import InterruptedTrainingError
 
     noted: list[int] = []
 

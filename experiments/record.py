@@ -28,6 +28,8 @@ from directanimator.frozen import FrozenSpec
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
+PREVIEWS = "preview/"
+"""How scores of a model that is still being trained begin."""
 HELD_OUT_LOSS = "held_out/denoising"
 """Name, in the log of a cross-ID stage, of the denoising loss on held-out clips with fixed noise and timesteps."""
 
@@ -167,7 +169,7 @@ class RunDirectory:
     def claim(
         cls, runs: Path, name: str, *, spec: Mapping[str, object], tags: Mapping[str, str], experiment: str
     ) -> "RunDirectory":
-        """The run `name`: made if it is new, gone on with if it has this very spec. Its status is then "running".
+        """The run `name`: made if it is new, gone on with if it has this very spec. Then "running", unless finished.
 
         Raises: UserError for an illegal name, a directory that holds a run of another spec, or a closed target."""
         if not _RUN_NAME.fullmatch(name):
@@ -326,8 +328,8 @@ class RunDirectory:
             )
             return
         if self.spec() != json.loads(json.dumps(dict(spec))):
-            raise UserError(f"{self.path} holds a run of another spec; choose another name or remove it")
-        self.update(status="running", tags=tags)
+            raise UserError(f"{self.path} holds a run of another spec; remove it, and it is made anew")
+        self.update(status=None if self.status == "finished" else "running", tags=tags)
 
     def _write(self, record: Record) -> None:
         write_json(self.record_file, record.model_dump(mode="json"))

@@ -18,7 +18,7 @@ from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
 from experiments.presets import SMOKE
-from experiments.record import MetricRecord, RunDirectory, environment
+from experiments.record import PREVIEWS, MetricRecord, RunDirectory, environment
 from experiments.spec import ExperimentSpec, stage_fingerprint
 from experiments.tracking.address import default_uri
 
@@ -43,7 +43,7 @@ class Line:
 
 
 def main(tokens: Sequence[str]) -> int:
-    """Exit status: 0 if every number agrees, 1 if one differs, 128 + the number of a signal that stopped it.
+    """Exit status: 0 if every number agrees, 1 if one differs, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
 
     Raises: UserError for an unknown run, or a record that cannot be trusted."""
     request = parse(tokens, keys=("run",), options=OPTIONS)
@@ -75,7 +75,7 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, fresh: bool) -> int:
             rebuilt = run_experiment(spec, told, address, adopt=False)
     except InterruptedTrainingError as stop:
         print(stop)
-        return 128 + stop.signal_number
+        return stop.exit_status
     lines = compare(run, rebuilt)
     print(_rendered(run, rebuilt, lines))
     return 0 if all(line.agrees for line in lines) else 1
@@ -132,6 +132,8 @@ def recorded_spec(run: RunDirectory) -> ExperimentSpec:
     _check_paths(run, found.keys())
     spec = edit(SMOKE.spec, {path: tuple(v) if isinstance(v, list) else v for path, v in found.items()})
     if stage_fingerprint(spec, "cross_id") != record.tags.get("fingerprint"):
+        if run.was_edited() is False:
+            raise UserError(f"{run.path.name} was made with another version of the synthetic humans or of the base")
         raise UserError(f"{run.spec_file} {DAMAGED}")
     return spec
 
@@ -211,7 +213,9 @@ def _compare_weights(name: str, old: Path, new: Path) -> Line:
 
 
 def compare_curves(name: str, old: Sequence[MetricRecord], new: Sequence[MetricRecord]) -> Line:
-    """Whether two trainings logged the same values at the same steps; the clock does not matter."""
+    """Whether two trainings logged the same values at the same steps; the clock does not matter.
+
+    Nor do previews: a stage that was trained for another run has those of that run's sampling."""
     title = f"{name}'s loss"
     for first, second in zip(old, new, strict=False):
         if first.step != second.step or _exact(first.values) != _exact(second.values):
@@ -222,8 +226,8 @@ def compare_curves(name: str, old: Sequence[MetricRecord], new: Sequence[MetricR
 
 
 def _exact(values: Mapping[str, float]) -> dict[str, str]:
-    """Values to the last bit, in a form in which NaN equals NaN."""
-    return {key: float(value).hex() for key, value in values.items()}
+    """What was trained, to the last bit, in a form in which NaN equals NaN."""
+    return {key: float(value).hex() for key, value in values.items() if not key.startswith(PREVIEWS)}
 
 
 def compare_scores(old: Mapping[str, object], new: Mapping[str, object]) -> list[Line]:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, settle, write_json
+from directanimator.command import STOPPING, stopped_status
 from directanimator.data.pool import Rows
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.embedded import load_transformer, make_transformer
@@ -45,18 +46,12 @@ from experiments.record import HELD_OUT_LOSS, RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
 CHECKPOINT, SHARDED_CHECKPOINT = "state.safetensors", "state_sharded"
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Signals after which a checkpoint is written; schedulers send the last one ahead of a time limit."""
 CHECKPOINT_SECONDS = 120.0
 """A killed training loses at most this much."""
 HELD_OUT_POINTS = 24
 """Points of the curve of the held-out loss."""
 PREVIEW_POINTS = 8
 """Of which as many are seen in pictures: a model that samples in many steps takes its time for that."""
-
-
-REQUEUE = 75
-"""EX_TEMPFAIL: the exit status after SIGTERM or SIGUSR1, by which a scheduler knows to start the same command again."""
 
 Preview = Callable[[CueBackbone], Mapping[str, float]]
 """Scores of a few clips by a model that is still being trained."""
@@ -82,7 +77,7 @@ class InterruptedTrainingError(StoppedTrainingError):
     @property
     def exit_status(self) -> int:
         """130 after Ctrl-C; else the status to be started again on."""
-        return 128 + signal.SIGINT if self.signal_number == signal.SIGINT else REQUEUE
+        return stopped_status(self.signal_number)
 
 
 @dataclass

@@ -3,18 +3,20 @@
 The same command goes on with the study where it was left; a trial whose worker was killed is taken over by the next
 one. Imports nothing heavy until it is known that something is to be run."""
 
+import contextlib
 import io
 import math
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
+from directanimator.command import STOPPING, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
@@ -72,7 +74,7 @@ def place() -> Path:
 
 
 def main(tokens: Sequence[str]) -> int:
-    """Exit status: 0, 1 if all workers died, or 128 + the number of the signal that stopped the sweep.
+    """Exit status: 0, 1 if all workers died, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
 
     Raises: UserError for bad input."""
     if not tokens or "--help" in tokens:
@@ -170,11 +172,12 @@ def work(plan: Plan) -> int:
                 _attempt(trial, plan, together)
         except InterruptedTrainingError as stop:
             print(stop, flush=True)
-            return 128 + stop.signal_number
+            return stop.exit_status
         print(progress_line(search.results(), search.best(), trial.number, plan.trials, plan.workers), flush=True)
 
 
 def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
+    from directanimator.training.loop import DivergedTrainingError
     from experiments.stage import AbandonedTrainingError
 
     try:
@@ -186,6 +189,8 @@ def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
         _measure(trial, plan, specs, together)
     except AbandonedTrainingError:
         trial.give_up()
+    except DivergedTrainingError as problem:  # would be so each time
+        trial.fail(str(problem))
 
 
 def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec], together: "Together") -> None:
@@ -290,20 +295,19 @@ def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // plan.workers)))
     workers = [context.Process(target=_worker, args=(list(tokens),)) for _ in range(plan.workers)]
-    for worker in workers:
-        worker.start()
-    old = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for worker in workers:
-            worker.join()
-    except KeyboardInterrupt:
-        for worker in workers:
+        with _interrupting():
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+    except _SweepInterruptedError as stop:
+        started = [worker for worker in workers if worker.pid is not None]
+        for worker in started:
             worker.terminate()
-        for worker in workers:
+        for worker in started:
             worker.join()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, old)
+        return stopped_status(stop.signal_number)
     died = [worker.exitcode for worker in workers if worker.exitcode]
     if died:
         outcomes = ", ".join(f"signal {-code}" if code and code < 0 else f"status {code}" for code in died)
@@ -311,8 +315,29 @@ def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
     return 1 if len(died) == plan.workers else 0
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _SweepInterruptedError(Exception):
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.signal_number = signal_number
+
+
+@contextlib.contextmanager
+def _interrupting() -> Iterator[None]:
+    """A block that ends with `_SweepInterruptedError` at the first signal to stop; later ones do what they did."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        restore()
+        raise _SweepInterruptedError(number)
+
+    def restore() -> None:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+    old = {number: signal.signal(number, interrupt) for number in STOPPING}
+    try:
+        yield
+    finally:
+        restore()
 
 
 class _NoTerminal(io.TextIOWrapper):

@@ -30,7 +30,7 @@ EXPERIMENT = "directanimator-tables"
 
 
 def main(tokens: Sequence[str]) -> int:
-    """Exit status: 0, or 128 + the number of the signal that stopped a training.
+    """Exit status: 0, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1 (start the same command again).
 
     Raises: UserError for bad input."""
     if not tokens or "--help" in tokens:
@@ -65,7 +65,7 @@ def run_table(plan: Plan, share: Share | None = None) -> int:
         except InterruptedTrainingError as stop:
             status = "interrupted"
             print(stop)
-            return 128 + stop.signal_number
+            return stop.exit_status
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -96,7 +96,10 @@ def _run_missing(plan: Plan, share: Share | None) -> int:
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
     from experiments.evaluation.evaluate import is_evaluated
+    from experiments.experiment import check_same_pairs
 
+    for run in plan.runs:
+        check_same_pairs(run.spec)  # or runs on two sets of pairs would be subtracted from each other
     missing = [
         run
         for run in plan.runs

@@ -19,7 +19,7 @@ from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import read_words
 from experiments.sweeps.space import journal_address
-from experiments.tracking.address import artifact_root, default_uri
+from experiments.tracking.address import artifact_root, default_uri, public_uri
 from experiments.tracking.server import prepare
 
 _HOST = "127.0.0.1"
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
         studies = Path(mlruns_root() / "optuna")
         address = words.get(_STORAGE, journal_address(studies))
         check_studies(address)
+        _check_runs_are_here(default_uri(), address)
         uri = prepare(default_uri())
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
@@ -63,6 +64,14 @@ def check_studies(address: str) -> None:
     from experiments.sweeps.storage import open_storage
 
     open_storage(address)
+
+
+def _check_runs_are_here(uri: str, studies: str) -> None:
+    if artifact_root(uri) is None:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={public_uri(uri)} is a server: browse the runs there, and the studies by "
+            f"optuna-dashboard {public_uri(studies)}; or unset it to see the runs that this machine keeps"
+        )
 
 
 def server_command(uri: str, port: int) -> list[str]:

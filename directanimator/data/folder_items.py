@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from directanimator.cues.canvas import resize
 from directanimator.cues.framing import center_crop
+from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.person import PersonTrack
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video
@@ -28,13 +29,10 @@ from directanimator.extraction.store import Store, digest_of_file
 from directanimator.perception.person import require_person, tracked
 from directanimator.perception.region import View
 from directanimator.places import cues_root
-from directanimator.video import fit_square, open_video
+from directanimator.video import VIDEO_SUFFIXES, fit_square, open_video
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
-_SEEN = 127
-"""Coverage of a pixel, at least, in a frame that shows a person."""
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 TEST_SHARE = 8
 """Every eighth video of a folder is for testing, if it holds that many."""
@@ -47,9 +45,9 @@ def list_videos(folder: str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"data.folder={folder} is not a directory")
-    videos = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    videos = sorted(path for path in root.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
-        raise UserError(f"data.folder={folder} holds no video ({', '.join(SUFFIXES)})")
+        raise UserError(f"data.folder={folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     return videos
 
 
@@ -96,11 +94,17 @@ def _watched(
     return frames, track
 
 
-def _chosen_frames(track: PersonTrack, count: int, rng: np.random.Generator) -> tuple[slice, int]:
+def _chosen_frames(
+    path: Path, track: PersonTrack, count: int, rng: np.random.Generator
+) -> tuple[slice, int]:
     """A window of `count` frames that shows the person at some time, and a reference frame that shows them: far from
-    the window, else outside it, else anywhere."""
-    seen = np.asarray((track.mask > _SEEN).any(axis=(1, 2)))
+    the window, else outside it, else anywhere.
+
+    Raises: UserError if no frame shows them well."""
+    seen = np.asarray((track.mask >= FOREGROUND).any(axis=(1, 2)))
     starts = [start for start in range(track.num_frames - count + 1) if seen[start : start + count].any()]
+    if not starts:
+        raise UserError(f"{path}: only a soft edge of the person reaches the square that is shown; want more")
     start = int(rng.choice(starts))
     away = np.maximum(start - np.arange(track.num_frames), np.arange(track.num_frames) - (start + count - 1))
     wanted = (np.flatnonzero(seen & (away > gap)) for gap in (REFERENCE_GAP, 0, -track.num_frames))
@@ -145,7 +149,7 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
     if len(frames) <= spec.num_frames:
         raise UserError(f"{path} has {len(frames)} frames at {spec.fps:g} fps; more than {spec.num_frames} are needed")
     rng = np.random.default_rng(np.random.SeedSequence([_SPLIT_CODE[split], index]))
-    window, still = _chosen_frames(track, spec.num_frames, rng)
+    window, still = _chosen_frames(path, track, spec.num_frames, rng)
     own = track.part(window)
     driver = _pseudo_driver(path, window, spec, rng) or _Driver(frames[window], own, track)
     return AnimationItem(

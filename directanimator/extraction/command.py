@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -24,14 +24,15 @@ from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
 from directanimator.places import as_variables, cues_root
 from directanimator.progress import progress
+from directanimator.video import VIDEO_SUFFIXES
 from directanimator.words import check_options, read_words, real
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 USAGE = "python -m directanimator.cues folder=DIR output=DIR"
 HELP = f"""{USAGE} [key=value ...]
 python -m directanimator.cues driving=FILE output=DIR [key=value ...]
 
-  folder=DIR       extract the cues of every video in it ({", ".join(SUFFIXES)}); one that fails is listed, not fatal
+  folder=DIR       extract the cues of every video in it; one that fails is listed, not fatal
+                   ({", ".join(VIDEO_SUFFIXES)})
   driving=FILE     extract the cues of one video, and write its preview
   output=DIR       gets manifest.json: frames, gate verdicts and reasons, and where in the cache the cues lie
   preview=true     also DIR/NAME_cues.mp4: frame, mask, pose cue, face cue, location cue
@@ -170,9 +171,9 @@ def sources_of(request: Request) -> list[Source]:
     folder = request.folder
     if folder is None or not folder.is_dir():
         raise UserError(f"folder={folder}: is not a directory")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
     if not paths:
-        raise UserError(f"folder={folder}: holds no video ({', '.join(SUFFIXES)})")
+        raise UserError(f"folder={folder}: holds no video ({', '.join(VIDEO_SUFFIXES)})")
     stems = [path.stem for path in paths]
     return [Source(path, path.name if stems.count(path.stem) > 1 else path.stem) for path in paths]
 
@@ -194,15 +195,25 @@ def extractor(request: Request, make_watch: MakeWatch) -> Callable[[Source], Ext
     Raises: UserError if the reference cannot be used."""
     watch = make_watch(request)
     path, spec, store = request.reference, request.spec, request.store
-    reference = None if path is None else watched_reference(path, spec, watch.make(path))
+    reference = None if path is None else watched_reference(path, spec, _of_pictures(request, make_watch).make(path))
     return lambda source: extract(source.path, spec, store, watch, reference)
+
+
+def _of_pictures(request: Request, make_watch: MakeWatch) -> Watch:
+    """Who looks at the reference, where the wanted person of the videos need not stand in the same place."""
+    anybody = request.spec.perception.model_copy(update={"person": None})
+    return make_watch(replace(request, spec=request.spec.model_copy(update={"perception": anybody})))
+
+
+def _preview_path(output: Path, source: Source) -> Path:
+    return output / f"{source.name}_cues.mp4"
 
 
 def show(request: Request, source: Source, done: Extracted) -> None:
     """Nothing; writes the video's preview, if that is asked for."""
     if request.preview and request.output:
         request.output.mkdir(parents=True, exist_ok=True)
-        target = request.output / f"{source.name}_cues.mp4"
+        target = _preview_path(request.output, source)
         write_preview(source.path, done, request.store, request.spec.fps, target)
 
 
@@ -230,10 +241,10 @@ def _in_a_row(
     for source in sources:
         try:
             done = extracted(source)
+            show(request, source, done)
         except UserError as error:
             yield source.name, Failed(str(error))
             continue
-        show(request, source, done)
         yield source.name, done
 
 
@@ -279,12 +290,22 @@ def _report(tally: Tally) -> list[str]:
     return lines + [f"failed: {why}" for why in tally.failed.values()]
 
 
+def _check_no_source_is_overwritten(request: Request, output: Path, sources: Sequence[Source]) -> None:
+    there = {source.path.resolve() for source in sources}
+    targets = [_preview_path(output, source) for source in sources] if request.preview else []
+    lost = next((target for target in targets if target.resolve() in there), None)
+    if lost:
+        raise UserError(f"output={output}: the preview {lost} would replace a video; give another directory")
+
+
 def _command(request: Request, make_watch: MakeWatch) -> int:
     sources = sources_of(request)
     assert request.output is not None
+    _check_no_source_is_overwritten(request, request.output, sources)
     tally = run(request, sources, make_watch)
     if not tally.extracted:
         raise UserError(" | ".join([f"none of {len(sources)} videos could be used", *tally.failed.values()]))
+    write_json(request.output / "manifest.json", manifest(request, tally))
     if request.sheet:
         paths = {source.name: source.path for source in sources}
         rows = {
@@ -292,7 +313,6 @@ def _command(request: Request, make_watch: MakeWatch) -> int:
             for name, done in tally.extracted.items()
         }
         write_sheet(list(rows.values()), list(rows), request.output / "sheet.png")
-    write_json(request.output / "manifest.json", manifest(request, tally))
     print("\n".join(_report(tally)))
     return SOME_FAILED if tally.failed else 0
 

@@ -3,8 +3,10 @@
 An entry is a directory of safetensors shards and `entry.json`. It appears whole or not at all, and is never changed, so
 several processes may read and write the store at once; of two that make the same entry, one wins."""
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from directanimator.atomic import atomic_directory, write_json
+from directanimator.atomic import atomic_directory, settle_all, write_json
 from directanimator.errors import UserError
 
 SHARD_FRAMES = 32
@@ -144,30 +146,37 @@ class Store:
             writer.close()
 
     def touch(self, entry: Entry) -> None:
-        """Marks an entry as used, so that others are evicted before it."""
-        (entry.directory / _MARKER).touch()
+        """Marks an entry as used, so that others are evicted before it, if it is still there and may be written."""
+        with contextlib.suppress(OSError):
+            os.utime(entry.directory / _MARKER)
 
     def evict(self, kept: Sequence[Entry] = ()) -> list[Path]:
         """Removes the entries that were used least recently until the rest fits; `kept` stays. What was removed."""
+        self._tidy()
         spared = {entry.directory for entry in kept}
-        found = sorted(self._directories(), key=lambda directory: (directory / _MARKER).stat().st_mtime)
-        sizes = {directory: sum(path.stat().st_size for path in directory.iterdir()) for directory in found}
-        excess, removed = sum(sizes.values()) - self.limit_bytes, []
-        for directory in found:
+        found = sorted(filter(None, map(_used, self._directories())))
+        excess, removed = sum(size for _, size, _ in found) - self.limit_bytes, []
+        for _, size, directory in found:
             if excess <= 0:
                 break
             if directory not in spared:
-                shutil.rmtree(directory)
-                excess -= sizes[directory]
+                shutil.rmtree(directory, ignore_errors=True)
+                excess -= size
                 removed.append(directory)
         return removed
 
     def verify(self) -> list[Path]:
         """Removes every entry whose bytes are not those that were written. What was removed."""
+        self._tidy()
         damaged = [directory for directory in self._directories() if not _is_whole(directory)]
         for directory in damaged:
-            shutil.rmtree(directory)
+            shutil.rmtree(directory, ignore_errors=True)
         return damaged
+
+    def _tidy(self) -> None:
+        """Nothing; what killed writers left is gone."""
+        for step in self.root.glob("*/"):
+            settle_all(step)
 
     def count(self) -> int:
         """Number of entries."""
@@ -175,6 +184,15 @@ class Store:
 
     def _directories(self) -> list[Path]:
         return sorted(path.parent for path in self.root.glob(f"*/*/{_MARKER}") if not path.parent.name.startswith("."))
+
+
+def _used(directory: Path) -> tuple[float, int, Path] | None:
+    """When an entry was last used, and its bytes; None if another process has removed it."""
+    try:
+        size = sum(path.stat().st_size for path in directory.iterdir())
+        return (directory / _MARKER).stat().st_mtime, size, directory
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

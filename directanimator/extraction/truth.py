@@ -34,7 +34,7 @@ def read_truth(video: Path) -> PersonTrack:
     Raises: UserError if there is none, or it is damaged."""
     path = truth_path(video)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; perception.masks=truth is for clips that were exported with it")
+        raise UserError(f"{path}: no such file; perception.masks=truth is for clips beside which write_truth left it")
     try:
         arrays = load_file(path)
         return PersonTrack(**{name: arrays[name] for name in FIELDS})
@@ -51,11 +51,14 @@ class TrueWatch:
     def watch(self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Seen]:
         """Every frame with the truth about it.
 
-        Raises: UserError if the truth is shorter than the clip."""
+        Raises: UserError at the end if the truth is shorter or longer than the clip."""
+        count = 0
         for number, frame in enumerate(frames):
-            if number >= self._track.num_frames:
-                raise UserError(f"the truth has {self._track.num_frames} frames, the clip more; do not resample it")
-            yield Seen(frame, self._sighting(number, frame))
+            if number < self._track.num_frames:
+                yield Seen(frame, self._sighting(number, frame))
+            count += 1
+        if count != self._track.num_frames:
+            raise UserError(f"the truth has {self._track.num_frames} frames, the clip {count}; do not resample it")
 
     def _sighting(self, number: int, frame: UInt8[np.ndarray, "h w 3"]) -> Sighting:
         track, (height, width) = self._track, frame.shape[:2]

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from directanimator.errors import UserError
-from directanimator.video import read_image, read_video
+from directanimator.video import VIDEO_SUFFIXES, read_image, read_video
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+CLIP_SUFFIXES = (*VIDEO_SUFFIXES, ".gif")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _SAME_RATE = 1e-3
 
@@ -126,7 +126,7 @@ def set_digest(facts: Mapping[str, ClipFacts]) -> str:
 def _is_clip(path: Path, stills: bool) -> bool:
     if path.is_dir():
         return any(_is_image(inner) for inner in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES or (stills and _is_image(path))
+    return path.suffix.lower() in CLIP_SUFFIXES or (stills and _is_image(path))
 
 
 def _is_image(path: Path) -> bool:
@@ -134,7 +134,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _why_empty(entries: Sequence[Path]) -> str:
-    wanted = f"want videos ({', '.join(VIDEO_SUFFIXES)}) or one folder of frames per clip"
+    wanted = f"want videos ({', '.join(CLIP_SUFFIXES)}) or one folder of frames per clip"
     if not entries:
         return f"the folder is empty; {wanted}"
     if any(_is_image(path) for path in entries):
@@ -161,6 +161,6 @@ def _storage(path: Path) -> str:
     """Library, codec and pixel format: coding is part of what is measured."""
     import av
 
-    with av.open(f"file:{path.resolve()}") as container:
+    with av.open(f"file:{path.resolve()}", metadata_errors="replace") as container:
         context = container.streams.video[0].codec_context
         return f"pyav {av.__version__} {context.name} {context.pix_fmt}"

@@ -152,7 +152,7 @@ def _weight_files(directory: Path) -> list[Path]:
     files = [directory / name for name in (_names_in(index) if index.exists() else [_WEIGHTS])]
     missing = [path for path in files if not path.is_file()]
     if missing:
-        raise UserError(f"no weights at {missing[0]}; give a directory in diffusers' layout, or model.base=embedded")
+        raise UserError(f"no weights at {missing[0]}; want a directory in diffusers' layout")
     return files
 
 

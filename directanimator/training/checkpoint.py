@@ -5,8 +5,8 @@ number of processes, sharded or not."""
 
 import json
 import warnings
-from collections.abc import Container, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Container, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +104,8 @@ def _check(
     path: Path, shapes: Mapping[str, torch.Size], metadata: Mapping[str, str], state: TrainState, fingerprint: str
 ) -> None:
     if metadata.get("fingerprint") != fingerprint:
-        raise UserError(f"checkpoint {path} is of spec {metadata.get('fingerprint')}, expected {fingerprint}")
+        found = metadata.get("fingerprint")
+        raise UserError(f"checkpoint {path} is of spec {found}, expected {fingerprint}; delete it to start over")
     if not _fits(shapes, trainable(state.model)):
         raise UserError(f"checkpoint {path} is of another architecture; delete it to start over")
     if not metadata.get("step", "").isdecimal():
@@ -125,17 +126,39 @@ def save_sharded(state: TrainState, path: Path, fingerprint: str) -> None:
     """Nothing; afterwards the directory `path` holds the whole state, each process's share in a file. All must call it.
 
     Raises: UserError on every process if one of them cannot write."""
-    with atomic_directory(path) if dist.get_rank() == 0 else nullcontext(path) as place:
-        draft = [str(place)]
-        dist.broadcast_object_list(draft)
+    is_first = dist.get_rank() == 0
+    with ExitStack() as place:
+        draft = _said_by_the_first(lambda: str(place.enter_context(atomic_directory(path))), is_first)
         try:
-            save(_tensors(state), storage_writer=HuggingFaceStorageWriter(draft[0], save_distributed=True))
+            save(_tensors(state), storage_writer=HuggingFaceStorageWriter(draft, save_distributed=True))
         except CheckpointException as error:
             first = next(iter(error.failures.values()))[0]
             raise UserError(f"cannot write {path}: {str(first).splitlines()[0]}") from error
-        if dist.get_rank() == 0:
+
+        def finish() -> str:
             told = {"fingerprint": fingerprint, "step": str(state.step), "shards": str(dist.get_world_size())}
-            write_json(Path(draft[0]) / _TOLD, told)
+            write_json(Path(draft) / _TOLD, told)
+            place.close()
+            return draft
+
+        _said_by_the_first(finish, is_first)
+
+
+def _said_by_the_first(work: Callable[[], str], is_first: bool) -> str:
+    """What the first process's work returns, in all processes; they meet here.
+
+    Raises: UserError in all of them if it does in the first one."""
+    said: list[str | None] = [None, None]
+    problem: UserError | None = None
+    if is_first:
+        try:
+            said[0] = work()
+        except UserError as error:
+            problem, said[1] = error, str(error)
+    dist.broadcast_object_list(said)
+    if said[1] is not None:
+        raise UserError(said[1]) from problem
+    return str(said[0])
 
 
 def load_sharded(state: TrainState, path: Path, fingerprint: str) -> None:

@@ -62,7 +62,8 @@ class BatchSource:
         draws = [draw_for(self.seed, self.stage, number) for number in numbers]
         items = [int(draw.rng.integers(len(self.pool["latents"]))) for draw in draws]
         told = [self._cues_told(item, draw) for item, draw in zip(items, draws, strict=True)]
-        return self._batch(items, told, draws, [noisy_timestep(draw, self.denoising.noise_bias) for draw in draws])
+        timesteps = [noisy_timestep(draw, self.denoising.noise_bias) for draw in draws]
+        return self._batch(items, told, draws, timesteps, self._text_told(items, draws))
 
     def held_out_batches(self) -> Iterator[DenoisingBatch]:
         """Every item of the pool at each held-out timestep, driven as the stage's new pairs are. Nothing is drawn but
@@ -72,16 +73,21 @@ class BatchSource:
         told = [without_disabled(cue_arrays(self.pool, item, setting), self.cues) for item in items]
         for timestep in HELD_OUT_TIMESTEPS:
             draws = [draw_for(timestep, HELD_OUT, item) for item in items]
-            yield self._batch(list(items), told, draws, [timestep] * len(items))
+            yield self._batch(list(items), told, draws, [timestep] * len(items), self._captions(list(items)))
 
     def _batch(
-        self, items: list[int], told: list[CueArrays], draws: Sequence[Draw], timesteps: list[int]
+        self,
+        items: list[int],
+        told: list[CueArrays],
+        draws: Sequence[Draw],
+        timesteps: list[int],
+        text: Float[Tensor, "b m t"],
     ) -> DenoisingBatch:
         latents = torch.from_numpy(self.pool["latents"][items]).float()
         return DenoisingBatch(
             latents=latents,
             reference_latents=torch.from_numpy(self.pool["reference"][items]).float().expand_as(latents),
-            text=self._text(items, draws),
+            text=text,
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
             timestep=torch.tensor(timesteps),
             weights=person_weights(self._coverage(items), self.denoising.person_weight),
@@ -89,11 +95,16 @@ class BatchSource:
             teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
         )
 
-    def _text(self, items: list[int], draws: Sequence[Draw]) -> Float[Tensor, "b m t"]:
-        """The items' captions; without any in the pool, no random number is drawn."""
+    def _captions(self, items: list[int]) -> Float[Tensor, "b m t"]:
         if "text" not in self.pool:
             return self.empty_text.expand(len(items), -1, -1)
-        told = torch.from_numpy(self.pool["text"][items]).float()
+        return torch.from_numpy(self.pool["text"][items]).float()
+
+    def _text_told(self, items: list[int], draws: Sequence[Draw]) -> Float[Tensor, "b m t"]:
+        """The items' captions, some of them dropped; without any in the pool, no random number is drawn."""
+        told = self._captions(items)
+        if "text" not in self.pool:
+            return told
         without = torch.tensor([draw.rng.random() < self.optim.text_dropout for draw in draws])
         return torch.where(without[:, None, None], self.empty_text, told)
 

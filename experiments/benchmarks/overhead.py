@@ -30,7 +30,10 @@ def main(tokens: Sequence[str]) -> int:
     """Exit status 0.
 
     Raises: UserError for bad input."""
-    spec = resolve(tokens).spec
+    if "--help" in tokens:
+        print(__doc__)
+        return 0
+    spec = resolve(tokens, options=()).spec
     accelerator = launch(spec)
     job = StageJob(edit(spec, {"same_id.steps": STEPS}), "same_id", train_pool(spec), teacher=None)
     with tempfile.TemporaryDirectory() as place:

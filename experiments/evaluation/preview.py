@@ -9,6 +9,7 @@ from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
 from experiments.edit import edit
 from experiments.evaluation.clips import answer, clips_of, means_of, scored
+from experiments.record import PREVIEWS
 from experiments.spec import ExperimentSpec, Stage
 
 PREVIEW_CLIPS = 4
@@ -22,7 +23,7 @@ def preview(model: CueBackbone, codec: VideoCodec, spec: ExperimentSpec, stage: 
     few = edit(spec, {"data.num_test_clips": min(PREVIEW_CLIPS, spec.data.num_test_clips)})
     clips = clips_of(few, subset)
     means = means_of(scored(clips, list(answer(model, codec, clips, spec))))
-    return {f"preview/{subset}/{name}": value for name, value in means.items() if math.isfinite(value)}
+    return {f"{PREVIEWS}{subset}/{name}": value for name, value in means.items() if math.isfinite(value)}
 
 
 def preview_subset(spec: ExperimentSpec, stage: Stage) -> Subset:

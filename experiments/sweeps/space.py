@@ -15,7 +15,7 @@ from pydantic import Field
 from directanimator.errors import UserError, did_you_mean
 from directanimator.frozen import FrozenSpec
 from experiments.edit import edit, fields, format_value, kinds, leaves, unknown_path
-from experiments.spec import ExperimentSpec, fingerprint
+from experiments.spec import ExperimentSpec, stage_fingerprint
 
 Sampler = Literal["tpe", "gp"]
 Pruner = Literal["none", "hyperband", "wilcoxon"]
@@ -113,8 +113,9 @@ def journal_address(place: Path) -> str:
 
 
 def study_name(name: str, sweep: Sweep, spec: ExperimentSpec) -> str:
-    """The name, then 8 hex digits that change with the sweep and with the spec: another search is another study."""
-    content = json.dumps([name, sweep.model_dump(mode="json"), fingerprint(spec)], sort_keys=True, allow_nan=False)
+    """The name, then 8 hex digits that change with the sweep and with what names its runs."""
+    searched = [name, sweep.model_dump(mode="json"), stage_fingerprint(spec, "cross_id")]
+    content = json.dumps(searched, sort_keys=True, allow_nan=False)
     return f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:STUDY_DIGITS]}"
 
 

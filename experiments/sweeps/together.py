@@ -5,6 +5,7 @@ All of them see one set of parameters, and what is given up is given up by all a
 from accelerate.utils import broadcast_object_list
 
 from directanimator.frozen import FrozenSpec
+from directanimator.training.loop import DivergedTrainingError
 from experiments import experiment
 from experiments.execution import started_processes
 from experiments.record import RunDirectory
@@ -51,10 +52,10 @@ class Together:
             order = Order.model_validate_json(text)
             try:
                 experiment.run_experiment(order.spec, order.tags, wait=True)
-            except AbandonedTrainingError:
+            except (AbandonedTrainingError, DivergedTrainingError):
                 continue
             except InterruptedTrainingError as stop:
-                return 128 + stop.signal_number
+                return stop.exit_status
         return 0
 
     def _exchange(self, text: str) -> str:

@@ -88,7 +88,7 @@ class Plan:
     @property
     def name(self) -> str:
         """The table's name and 12 digits that name its runs, whatever their order."""
-        prints = sorted(fingerprint(run.spec) for run in self.runs)
+        prints = sorted(stage_fingerprint(run.spec, "cross_id") for run in self.runs)
         return f"{self.table.name}-{hashlib.sha256(' '.join(prints).encode()).hexdigest()[:FINGERPRINT_DIGITS]}"
 
     def run(self, variant: str, seed: int) -> PlannedRun:

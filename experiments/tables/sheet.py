@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
-from directanimator.model.embedded import load_codec
+from directanimator.model.embedded import make_codec
 from directanimator.places import runs_root
 from experiments.evaluation.clips import TestClip, generate_clips, make_test_clips
 from experiments.evaluation.sheet import Clip, answers_sheet
@@ -24,8 +25,9 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
     """The first test clips: reference, driving video and target, then what each variant's first seed makes of them.
 
     Raises: UserError if a model is missing or damaged."""
-    codec = load_codec()
     runs = [plan.run(name, plan.seeds[0]) for name in plan.variants]
+    codec = make_codec(runs[0].spec.model, tiling=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = runs[0].spec.data.size
     first = _shown_clips(runs[0].spec)
     answers: dict[str, list[Clip]] = {
@@ -35,6 +37,7 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
     }
     for run in runs:
         model = trained_model(RunDirectory(runs_root() / run.stage("cross_id")), run.spec)
+        model.to(device)  # type: ignore[arg-type]  # diffusers' wrapper hides the signature
         answers[run.variant] = generate_clips(model, codec, _shown_clips(run.spec), run.spec)
     return answers_sheet(answers, scale=math.ceil(MIN_FRAME / size))
 

@@ -113,6 +113,10 @@ def test_a_pretraining_that_is_killed_goes_on_and_ends_at_the_same_weights(
     monkeypatch.setattr(pretrain, "pretraining_root", lambda: tmp_path / "unbroken")
     unbroken, results = fresh(0)
     run_training(unbroken, "toy", results, 9)
+    monkeypatch.setattr(pretrain, "SYNTH_VERSION", 1_000)
+    other, results = fresh(2)
+    run_training(other, "toy", results, 9)
+    assert not torch.equal(other.model.state_dict()["weight"], unbroken.model.state_dict()["weight"]), "reused"
     monkeypatch.setattr(pretrain, "pretraining_root", lambda: tmp_path / "broken")
     state, results = fresh(0)
     with pytest.raises(KeyboardInterrupt):

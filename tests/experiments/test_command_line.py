@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -201,3 +202,16 @@ def test_reading_the_command_line_imports_nothing_heavy() -> None:
     code = f"import sys, experiments.command_line; print([name for name in {HEAVY!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["experiments.demo", "experiments.benchmarks.overhead"])
+@pytest.mark.parametrize("option", ["--dry-run", "--list", "--fresh"])
+def test_commands_refuse_the_options_that_they_cannot_heed(name: str, option: str) -> None:
+    with pytest.raises(UserError, match="unknown option"):
+        importlib.import_module(name).main(["preset=smoke", option])
+
+
+@pytest.mark.parametrize("name", ["experiments.demo", "experiments.benchmarks.overhead"])
+def test_help_is_told_wherever_it_is_asked_for(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.import_module(name).main(["preset=smoke", "--help"]) == 0
+    assert name in capsys.readouterr().out or name == "experiments.demo"

@@ -1,15 +1,30 @@
-"""What one training leaves behind in the process that starts the next."""
+"""What one training leaves behind in the process that starts the next, and what trainings beside each other see."""
 
+import os
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 from accelerate.state import AcceleratorState
+from torch import nn
 
+from directanimator.errors import UserError
+from directanimator.model.backbone import CueBackbone
+from directanimator.model.codec import VideoCodec
+from experiments import experiment
 from experiments.edit import edit
-from experiments.experiment import launch
+from experiments.experiment import Start, adopt_trained, claim_stage, is_trained, launch, start_fresh, train_teacher
 from experiments.presets import PRESETS
+from experiments.record import RunDirectory
+from experiments.stage import StageJob
+from experiments.tracking.tracker import NullTracker
+from tests.two_processes import on_two_processes
 
 SMOKE = PRESETS["smoke"].spec
+TAGS = {"preset": "smoke", "ablation": "full"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +39,97 @@ def test_one_process_trains_in_one_precision_after_another(order: tuple[str, str
     for precision in order:
         accelerator = launch(edit(SMOKE, {"optim.precision": precision}))
         assert accelerator.mixed_precision == {"fp32": "no", "bf16": "bf16"}[precision]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    return tmp_path / "runs"
+
+
+def marked_as_trained(run: RunDirectory) -> None:
+    run.model.mkdir(parents=True)
+    (run.model / "spec.json").write_text("{}")
+
+
+def test_a_neighbor_that_was_killed_before_it_had_a_record_is_no_donor_and_no_hindrance(runs: Path) -> None:
+    run = claim_stage(SMOKE, "cross_id", TAGS)
+    (runs / "cross_id-000000000000").mkdir()
+    (runs / "cross_id-000000000000" / ".claim.lock").touch()
+    adopt_trained(run, SMOKE)
+    assert not is_trained(run)
+
+
+def test_a_finished_run_keeps_the_commit_that_made_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = claim_stage(SMOKE, "cross_id", TAGS)
+    made_by = run.record().tags["commit"]
+    monkeypatch.setattr(experiment, "commit_tags", lambda: {"commit": "later", "dirty": "false"})
+    assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == "later"
+    run.update(tags={"commit": made_by})
+    run.finish()
+    assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == made_by
+
+
+@pytest.mark.parametrize("was_sealed", [True, False])
+def test_a_finished_run_is_shown_as_it_is_and_an_unfinished_one_is_sealed(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, was_sealed: bool
+) -> None:
+    run = claim_stage(SMOKE, "cross_id", TAGS)
+    marked_as_trained(run)
+    monkeypatch.setattr(experiment, "trained_model", lambda run, spec: nn.Identity())
+    monkeypatch.setattr(experiment, "is_evaluated", lambda run, spec, networks: True)
+    if was_sealed:
+        run.finish()
+        run.metrics.append(1, {"train/loss": 0.0})
+    job = StageJob(SMOKE, "cross_id", {}, teacher=None)
+    experiment.run_stage(job, run, launch(SMOKE), NullTracker(), cast(VideoCodec, None))
+    assert run.status == "finished"
+    assert run.was_edited() == was_sealed
+
+
+def test_starting_over_removes_both_stages_but_nothing_that_is_in_use(runs: Path) -> None:
+    made = [claim_stage(SMOKE, "same_id", TAGS), claim_stage(SMOKE, "cross_id", TAGS)]
+    other = claim_stage(edit(SMOKE, {"seed": 5}), "cross_id", TAGS)
+    for run in made:
+        with run.exclusive(), pytest.raises(UserError, match="in use by another process"):
+            start_fresh(SMOKE)
+        assert all(kept.record_file.exists() for kept in made)
+    start_fresh(SMOKE)
+    assert list(runs.iterdir()) == [other.path]
+    start_fresh(SMOKE)
+
+
+def whether_the_teacher_is_seen_trained(place: Path) -> bool:
+    """In each of two processes, of which only the first one waits for the lock."""
+    os.environ["DIRECTANIMATOR_RUNS"] = str(place)
+
+    def seen(_job: StageJob, run: RunDirectory, *_: object) -> CueBackbone:
+        return cast(CueBackbone, is_trained(run))
+
+    experiment.run_stage = seen
+    accelerator = launch(SMOKE)
+    (place / f"here-{accelerator.process_index}").touch()
+    start = Start(accelerator, cast(VideoCodec, None), {}, {})
+    return bool(train_teacher(start, SMOKE, "smoke", address=f"sqlite:///{place}/mlflow.db")[1])
+
+
+@pytest.mark.slow
+def test_all_processes_wait_until_another_training_of_the_teacher_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
+    teacher, locked = claim_stage(SMOKE, "same_id", TAGS), threading.Event()
+
+    def train_it_meanwhile() -> None:
+        with teacher.exclusive():
+            locked.set()
+            while len(list(tmp_path.glob("here-*"))) < 2:
+                time.sleep(0.1)
+            time.sleep(5)
+            marked_as_trained(teacher)
+
+    thread = threading.Thread(target=train_it_meanwhile)
+    thread.start()
+    locked.wait()
+    assert on_two_processes(whether_the_teacher_is_seen_trained, tmp_path) == (True, True)
+    thread.join()

@@ -198,6 +198,15 @@ def test_claiming_a_run_again_with_its_spec_goes_on_with_it(tmp_path):
     assert len(again.metrics.read()) == 1
 
 
+def test_a_finished_run_that_is_claimed_again_stays_finished_and_its_seal_shows_later_edits(tmp_path):
+    claimed(tmp_path).finish()
+    again = claimed(tmp_path, tags={"table": "t"})
+    assert again.status == "finished"
+    assert again.record().tags["table"] == "t"
+    again.metrics.append(0, {"loss": 1.0})
+    assert claimed(tmp_path).was_edited()
+
+
 def test_claiming_a_run_of_another_spec_is_refused_and_changes_nothing(tmp_path):
     run = claimed(tmp_path)
     run.update(status="finished")

@@ -78,6 +78,11 @@ def test_curves_agree_up_to_the_step_where_they_part(losses: list[float], data: 
     assert not compare_curves("student", records, records[:-1]).agrees
 
 
+def test_previews_are_no_part_of_the_training() -> None:
+    one, other = ([MetricRecord(1, 0.0, {"train/loss": 1.0, "preview/cross/psnr": psnr})] for psnr in (20.0, 21.0))
+    assert compare_curves("student", one, other).agrees
+
+
 # ---------------------------------------------------------------- records
 
 
@@ -200,6 +205,14 @@ def test_numbers_of_another_protocol_are_refused(run: RunDirectory) -> None:
     change_json(run.evaluation_file, lambda found: found["protocol"].update({"version": 99}))
     run.finish()
     with pytest.raises(UserError, match="another protocol"):
+        main([f"run={run.path.name}"])
+
+
+def test_a_run_on_another_version_of_the_people_was_not_edited_and_is_not_called_so(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.spec.SYNTH_VERSION", 1_000)
+    with pytest.raises(UserError, match="another version of the synthetic humans or of the base"):
         main([f"run={run.path.name}"])
 
 

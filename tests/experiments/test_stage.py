@@ -21,7 +21,9 @@ from torch import nn
 from directanimator.errors import UserError
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
+from directanimator.training import checkpoint
 from directanimator.training.checkpoint import Snapshot
+from directanimator.training.state import new_state
 from experiments import stage as staging
 from experiments.benchmarks.scaling import zero_item
 from experiments.edit import edit
@@ -247,6 +249,29 @@ def test_damaged_shards_are_refused_in_one_line(two: Path, tmp_path: Path, damag
         train_stage(StageJob(PLAIN_SPEC, "same_id", pool(), None), run, Accelerator(cpu=True))
     assert "\n" not in str(caught.value)
     assert "state_sharded" in str(caught.value)
+
+
+def what_both_are_told(place: Path) -> list[str]:
+    """Of a checkpoint that the first process can neither begin nor end."""
+    Accelerator(cpu=True)  # connects them
+    state, told = new_state(nn.Linear(3, 1), SPEC.optim), []
+    (place / "file").touch()
+    if dist.get_rank() == 0:
+        checkpoint.write_json = lambda path, told: (_ for _ in ()).throw(UserError(f"cannot write {path.parent}: full"))
+    for path in (place / "file" / "sharded", place / "sharded"):
+        with pytest.raises(UserError) as caught:
+            checkpoint.save_sharded(state, path, "x")
+        told.append(str(caught.value))
+    return told
+
+
+@pytest.mark.slow
+def test_what_the_first_process_cannot_write_is_told_by_all(tmp_path: Path) -> None:
+    first, second = on_two_processes(what_both_are_told, tmp_path)
+    assert first == second
+    assert "cannot write" in first[0]
+    assert "full" in first[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_shards_of_one_process_are_refused() -> None:

@@ -75,3 +75,15 @@ def test_a_slip_is_one_line(argument: str, said: str, capsys: pytest.CaptureFixt
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert f"did you mean {said!r}" in line
+
+
+def test_where_runs_are_on_a_server_that_is_said_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host:5000")
+    assert ui.main([]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert "http://host:5000 is a server" in err
+    assert "secret" not in err

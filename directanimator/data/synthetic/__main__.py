@@ -23,7 +23,7 @@ from directanimator.words import read_words, real, whole
 PROGRAM = "python -m directanimator.data.synthetic"
 HELP = f"""{PROGRAM} COMMAND [key=value ...] [--debug]
 
-  sheet output=FILE.png [kind=identities|motion|subset split=test subset=self motion=0 count=64 size=128 view=half]
+  sheet output=FILE.png [kind=identities|motion|subset split=test subset=self motion=0 count=32 size=128 view=half]
           a picture of many people, of one motion on eight people, or of a subset
   export folder=DIR [split=test subset=NAME clips=8 frames=33 fps=8 size=256 view=full|half|bust workers=N]
           videos as a folder of real videos holds them, with targets, references and ground truth beside them;

@@ -154,7 +154,7 @@ def test_the_reference_always_shows_the_person_and_the_window_does_at_some_time(
     mask[np.array(seen), 2:6, 2:6] = 255
     nowhere = np.full((len(seen), 4), np.nan, np.float32)
     track = PersonTrack(mask, nowhere, np.zeros(len(seen), np.float32), no_landmarks(len(seen)))
-    window, still = folder_items._chosen_frames(track, count, np.random.default_rng(seed))
+    window, still = folder_items._chosen_frames(Path("v.mp4"), track, count, np.random.default_rng(seed))
     assert window.start >= 0
     assert window.stop == window.start + count <= len(seen)
     assert any(seen[window])
@@ -163,6 +163,14 @@ def test_the_reference_always_shows_the_person_and_the_window_does_at_some_time(
     assert not others or still in others
     far = [i for i in others if i < window.start - REFERENCE_GAP or i >= window.stop + REFERENCE_GAP]
     assert not far or still in far
+
+
+def test_a_video_that_only_the_edge_of_a_person_reaches_is_named():
+    track = PersonTrack(
+        np.full((6, 8, 8), 100, np.uint8), np.full((6, 4), np.nan, np.float32), np.ones(6, np.float32), no_landmarks(6)
+    )
+    with pytest.raises(UserError, match=r"v\.mp4: only a soft edge"):
+        folder_items._chosen_frames(Path("v.mp4"), track, 3, np.random.default_rng(0))
 
 
 def test_a_video_barely_longer_than_the_window_takes_the_reference_it_has(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from directanimator.cues.alignment import identity_alignment
+from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.errors import UserError
@@ -22,6 +23,7 @@ from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Watch, sightings_of
 from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
+from directanimator.extraction.truth import TrueWatch
 from directanimator.perception.person import Sighting, tracked
 from directanimator.perception.region import Patch, View
 from directanimator.video import read_video, write_video
@@ -409,3 +411,51 @@ def test_cues_that_are_all_cached_wake_neither_nets_nor_torch(tmp_path):
     code += "print(status, [name for name in ('torch', 'ai_edge_litert', 'transformers') if name in sys.modules])"
     again = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert again.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_preview_never_replaces_a_video_that_is_read(tmp_path, capsys):
+    for name in ("a", "a_cues"):
+        write_video(tmp_path / f"{name}.mp4", walker(5), 8.0)
+    before = (tmp_path / "a_cues.mp4").read_bytes()
+    words = [f"folder={tmp_path}", f"output={tmp_path}", f"cache={tmp_path / 'cache'}", "size=48", "preview=true"]
+    assert main(words, lambda _: watch_of(BrightPerson())) == 2
+    assert "would replace a video" in capsys.readouterr().err
+    assert (tmp_path / "a_cues.mp4").read_bytes() == before
+
+
+def test_a_preview_that_cannot_be_written_fails_its_video_alone(tmp_path, capsys):
+    (tmp_path / "v").mkdir()
+    for name in ("a", "b"):
+        write_video(tmp_path / f"v/{name}.mp4", walker(5), 8.0)
+    (tmp_path / "o/a_cues.mp4").mkdir(parents=True)
+    words = [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"cache={tmp_path / 'c'}", "size=48"]
+    assert main([*words, "preview=true"], lambda _: watch_of(BrightPerson())) == 1
+    told = json.loads((tmp_path / "o/manifest.json").read_text())
+    assert list(told["videos"]) == ["b"]
+    assert "a_cues.mp4" in told["failed"]["a"]
+
+
+def test_the_box_of_the_wanted_person_is_of_the_videos_not_of_the_reference(tmp_path):
+    (tmp_path / "v").mkdir()
+    write_video(tmp_path / "v/a.mp4", walker(5), 8.0)
+    Image.fromarray(walker(1)[0]).save(tmp_path / "r.png")
+    asked: list[tuple[object, str]] = []
+
+    def make_watch(request):
+        person = request.spec.perception.person
+        return Watch(lambda path: asked.append((person, path.name)) or BrightPerson(), lambda _: {"nets": "bright"})
+
+    words = [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"reference={tmp_path / 'r.png'}", "size=48"]
+    box = "perception.person=0.1,0.1,0.9,0.9"
+    assert main([*words, f"cache={tmp_path / 'c'}", box], make_watch) == 0
+    assert sorted(asked, key=str) == [((0.1, 0.1, 0.9, 0.9), "a.mp4"), (None, "r.png")]
+
+
+@pytest.mark.parametrize("frames", [4, 6])
+def test_a_truth_of_another_length_than_the_clip_is_refused(frames):
+    track = PersonTrack(
+        np.full((5, 8, 8), 255, np.uint8), np.full((5, 4), np.nan, np.float32), np.ones(5, np.float32), no_landmarks(5)
+    )
+    assert len(list(TrueWatch(track).watch(walker(5)))) == 5
+    with pytest.raises(UserError, match=f"5 frames, the clip {frames}"):
+        list(TrueWatch(track).watch(walker(frames)))

@@ -1,6 +1,10 @@
 """The store: an entry is whole or not there, damage is found, what is old makes room."""
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -105,3 +109,29 @@ def test_keys_name_values_whatever_their_order(values):
 def test_a_value_without_one_spelling_has_no_key():
     with pytest.raises((TypeError, ValueError)):
         key_of({"x": float("nan")})
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for name in ("gone", "old", "new"):
+        fill(store, name, 2)
+    entry, directories = store.entry("pose", "gone"), store._directories()
+    shutil.rmtree(entry.directory)
+    monkeypatch.setattr(Store, "_directories", lambda _: directories)
+    store.touch(entry)
+    assert {path.name for path in Store(tmp_path, 1).evict()} == {"old", "new"}
+
+
+@pytest.mark.parametrize("sweep", [Store.evict, Store.verify])
+def test_what_killed_writers_left_is_swept_but_not_the_work_of_living_ones(tmp_path, sweep):
+    store = Store(tmp_path)
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    host = socket.gethostname()
+    left = {pid: tmp_path / "pose" / f".k.tmp-{host}-{pid}-0" for pid in (dead.pid, os.getppid())}
+    left["foreign"] = tmp_path / "pose" / ".k.tmp-foo"
+    for path in left.values():
+        path.mkdir(parents=True)
+        (path / "shard").write_bytes(b"half")
+    sweep(store)
+    assert [path.exists() for path in left.values()] == [False, True, True]

@@ -3,8 +3,12 @@
 import contextlib
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 
 from directanimator.atomic import write_json
 from directanimator.errors import UserError
+from directanimator.training.loop import DivergedTrainingError
 from experiments import experiment, sweep
 from experiments.edit import leaves
 from experiments.evaluation.comparison import METRICS
@@ -168,11 +173,54 @@ def test_what_stops_a_trial_from_outside_leaves_it_for_the_next_call(runs: Runs,
 
     runs.before = stop
     with contextlib.suppress(KeyboardInterrupt, UserError):
-        assert main([*WORDS, "trials=3"]) == 128 + 15
+        assert main([*WORDS, "trials=3"]) == 75
     assert states(*WORDS) == ["complete", "running"]
     assert main([*WORDS, "trials=3"]) == 0
     assert states(*WORDS) == ["complete"] * 3
     assert runs.specs[1] == runs.specs[2]
+
+
+def test_a_trial_that_diverges_fails_and_the_others_go_on(runs: Runs) -> None:
+    """It would diverge each time it is gone on with."""
+
+    def diverge(number: int) -> None:
+        if number == 1:
+            raise DivergedTrainingError(3, {"loss": float("nan")}, runs.specs[1].optim)
+
+    runs.before = diverge
+    assert main([*WORDS, "trials=3"]) == 0
+    results = sweep.open_search(plan_of(WORDS)).results()
+    assert [result.state for result in results] == ["complete", "failed", "complete"]
+    assert "diverged at step 3" in results[1].reason
+
+
+def asleep(_tokens: list[str]) -> None:
+    """Stands where a worker would."""
+    Path(os.environ["DIRECTANIMATOR_RUNS"], f"asleep-{os.getpid()}").touch()
+    time.sleep(120)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)], ids=str
+)
+def test_a_signal_ends_all_workers_with_the_status_that_schedulers_know(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    monkeypatch.setattr(sweep, "_worker", asleep)
+
+    def signal_once_they_sleep() -> None:
+        deadline = time.monotonic() + 100
+        while len(list(root.glob("asleep-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=signal_once_they_sleep)
+    thread.start()
+    assert main([*WORDS, "trials=2", "workers=2"]) == status
+    thread.join()
+    for path in root.glob("asleep-*"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name.partition("-")[2]), 0)
 
 
 def test_the_summary_names_the_best_trial_and_its_values(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:

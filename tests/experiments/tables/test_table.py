@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import experiments.table as table
 import experiments.tables.page as page
+import experiments.tables.sheet as sheet
 from ablations.ablation import Expectation
 from ablations.registry import ABLATIONS
 from directanimator.cluster import Share
 from directanimator.errors import UserError
+from directanimator.model.spec import EMBEDDED_WEIGHTS
 from directanimator.places import mlruns_root, runs_root
+from experiments.pools import PAIRS_TAG
 from experiments.record import RunDirectory, locked, training_seconds
 from experiments.tables.plan import PlannedRun
 from experiments.tables.report import (
@@ -365,3 +369,36 @@ def test_time_left_is_told_only_once_something_is_done(steps: int, left: int):
     text = table._Pace(steps).left(min(left, steps))
     assert (text == "") == (left >= steps)
     assert not math.isnan(len(text))
+
+
+def test_a_run_that_was_trained_on_other_pairs_is_not_compared(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    run = RunDirectory(runs_root() / plan.runs[2].stage("cross_id"))
+    run.update(tags={PAIRS_TAG: "old"})
+    monkeypatch.setattr("experiments.experiment.pairs_tag", lambda spec: {PAIRS_TAG: "new"})
+    with pytest.raises(UserError, match=f"{run.path.name} was begun with other pairs"):
+        table.run_table(plan)
+
+
+VERSIONS: dict[str, object] = {"SYNTH_VERSION": 1_000, "EMBEDDED_WEIGHTS": dict.fromkeys(EMBEDDED_WEIGHTS, "other")}
+
+
+@pytest.mark.parametrize("what", VERSIONS)
+def test_another_version_of_people_or_base_is_another_table(monkeypatch: pytest.MonkeyPatch, what: str):
+    before = plan_of("seeds=2").name
+    monkeypatch.setattr(f"experiments.spec.{what}", VERSIONS[what])
+    assert plan_of("seeds=2").name != before
+
+
+def test_the_sheet_decodes_by_the_codec_of_the_runs(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=1")
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    decoded: list[object] = []
+    monkeypatch.setattr(sheet, "make_codec", lambda model, tiling: model)
+    monkeypatch.setattr(sheet, "trained_model", lambda run, spec: nn.Identity())
+    monkeypatch.setattr(sheet, "_shown_clips", lambda spec: [])
+    monkeypatch.setattr(sheet, "answers_sheet", lambda answers, scale: frames[0])
+    monkeypatch.setattr(sheet, "generate_clips", lambda model, codec, clips, spec: decoded.append(codec) or [frames])
+    sheet.variant_sheet(plan)
+    assert decoded == [plan.runs[0].spec.model] * len(plan.variants)
