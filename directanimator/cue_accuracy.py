@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from directanimator.command import run_command
 from directanimator.cues.alignment import Alignment, align, identity_alignment, warped
@@ -20,6 +20,7 @@ from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import View, pair_at, render_clip
 from directanimator.data.synthetic_items import synthetic_item, track_of
 from directanimator.extraction.truth import read_truth, write_truth
+from directanimator.metrics.mask import mask_iou
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception
 from directanimator.video import read_video, write_video
@@ -37,17 +38,11 @@ def export_clip(index: int, view: View, video: Path) -> None:
     write_truth(video, track_of(clip))
 
 
-def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:
-    """Intersection over union, in [0, 1]; 1 for two empty masks."""
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 1.0
-
-
 def mask_overlaps(video: Path, perception: PersonPerception) -> list[float]:
     """Of each frame of an exported clip in which the person is in view, the overlap of the found and the true mask."""
     found, truth = perception.track(read_video(video).frames).mask, read_truth(video).mask
-    pairs = zip(found >= FOREGROUND, truth >= FOREGROUND, strict=True)
-    return [overlap(one, other) for one, other in pairs if other.any()]
+    pairs = zip(found, truth >= FOREGROUND, strict=True)
+    return [mask_iou(one[None], other[None]) for one, other in pairs if other.any()]
 
 
 def alignment_overlaps(index: int, by: AlignBy | None) -> float:
@@ -62,8 +57,8 @@ def alignment_overlaps(index: int, by: AlignBy | None) -> float:
 def _laid(
     driving: UInt8[np.ndarray, "f h w"], alignment: Alignment, target: UInt8[np.ndarray, "f h w"]
 ) -> Float64[np.ndarray, " f"]:
-    laid = [warped(mask, alignment) >= FOREGROUND for mask in driving]
-    return np.array([overlap(one, other >= FOREGROUND) for one, other in zip(laid, target, strict=True)])
+    laid = [warped(mask, alignment) for mask in driving]
+    return np.array([mask_iou(one[None], other[None]) for one, other in zip(laid, target, strict=True)])
 
 
 def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:

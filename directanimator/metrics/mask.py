@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-HALF_COVERED = 128
+from directanimator.cues.gate import FOREGROUND
+
 DIFFERS = 24.0
 """Levels of 255 by which a person's pixel differs from the background: the best ceiling on training clips, IoU .91."""
 
@@ -49,4 +50,4 @@ def mask_iou(
 
 
 def _covered(mask: UInt8[np.ndarray, "f h w"] | Bool[np.ndarray, "f h w"]) -> Bool[np.ndarray, "f h w"]:
-    return mask if mask.dtype == np.bool_ else mask >= HALF_COVERED
+    return mask if mask.dtype == np.bool_ else mask >= FOREGROUND

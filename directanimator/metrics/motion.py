@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float64, Real, UInt8
 
-HALF_COVERED = 128
+from directanimator.cues.gate import FOREGROUND
+
 STILL = 1e-6
 """Gray levels; frame differences that spread less than this are constant but for rounding."""
 
@@ -20,7 +21,7 @@ def motion_following(
     if not generated.shape == target.shape == (*target_mask.shape, 3):
         shapes = f"generated {generated.shape}, target {target.shape}, mask {target_mask.shape}"
         raise ValueError(f"frames and mask must agree in number and size, got {shapes}")
-    covered = target_mask >= HALF_COVERED
+    covered = target_mask >= FOREGROUND
     either = covered[1:] | covered[:-1]
     return _correlation(np.diff(_gray(generated), axis=0)[either], np.diff(_gray(target), axis=0)[either])
 
