@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from directanimator.ahead import ahead
 from directanimator.assets import asset
@@ -59,6 +59,8 @@ _VISIBILITY = 3
 _SOFT_EDGE = 4
 _TILE = 0.5
 """Side of the tiles that are searched for small people, in short sides of the frame."""
+_TILES_ALONG = 8
+"""Tiles side by side, at most, along the longer side of a frame."""
 _SMALL = 1.6
 """Side of a small person's region in tiles, at most: what is larger would have been seen in the whole frame."""
 
@@ -273,10 +275,17 @@ def _levels(mask: Float32[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
 
 
 def _tiles(height: int, width: int) -> list[Square]:
-    """Overlapping upright squares that cover the frame, each of a part of its shorter side."""
-    side = _TILE * min(height, width)
-    rows, columns = (np.linspace(side / 2, n - side / 2, 1 + math.ceil(1.5 * (n / side - 1))) for n in (height, width))
+    """Overlapping upright squares that cover the frame, each of a part of its shorter side; larger in a long frame,
+    or they would be many."""
+    side = max(_TILE * min(height, width), max(height, width) / _TILES_ALONG)
+    rows, columns = (_tile_centers(length, side) for length in (height, width))
     return [Square.upright(np.array([x, y], np.float32), float(side)) for y in rows for x in columns]
+
+
+def _tile_centers(length: int, side: float) -> Float64[np.ndarray, " n"]:
+    if length <= side:
+        return np.array([length / 2])
+    return np.linspace(side / 2, length - side / 2, 1 + math.ceil(1.5 * (length / side - 1)))
 
 
 def _large(faces: Sequence[Face], short_side: int) -> list[Face]:

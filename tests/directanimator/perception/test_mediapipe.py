@@ -1,17 +1,18 @@
 """Finding people: the nets on real pictures where they are in the cache, their geometry and decisions everywhere."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from directanimator import places
 from directanimator.assets import asset, is_fetched
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.errors import UserError
-from directanimator.perception.mediapipe import MediapipePerception
+from directanimator.perception.mediapipe import MediapipePerception, _tiles
 from directanimator.perception.person import require_one_person, require_person
 from directanimator.perception.region import Square, View
 from directanimator.video import read_video
@@ -51,6 +52,21 @@ def test_the_top_of_a_body_lies_at_the_top_of_its_square(center: np.ndarray, top
     (middle, upper) = square.to_frame(np.array([[0.5, 0.5], [0.5, 0.1]], np.float32))
     np.testing.assert_allclose(middle, center, atol=1e-2)
     np.testing.assert_allclose(upper, top, atol=1e-1)
+
+
+@given(st.integers(2, 9000), st.integers(2, 9000))
+@example(16, 8000)
+@example(1080, 1920)
+def test_tiles_cover_a_frame_of_any_sides_and_are_never_many(height: int, width: int) -> None:
+    """A frame of 8000 x 16 pixels once had two thousand."""
+    tiles = _tiles(height, width)
+    assert 1 <= len(tiles) <= 40
+    for axis, sides in ((0, width), (1, height)):
+        centers = sorted((float(tile.center[axis]), tile.side / 2) for tile in tiles)
+        spans = [(center - reach, center + reach) for center, reach in centers]
+        assert spans[0][0] <= 0.01 * sides
+        assert spans[-1][1] >= 0.99 * sides
+        assert all(after[0] <= before[1] for before, after in itertools.pairwise(spans))
 
 
 @given(points, points)

@@ -29,6 +29,7 @@ from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, 
 from experiments.sweep import loss_reports, main, measured, plan_of, reporting_steps
 from experiments.sweeps.registry import SWEEPS
 from experiments.sweeps.search import REPORTS
+from tests.experiments.sweeps.asleep import asleep
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "mlflow", "optuna", "diffusers", "PIL", "cv2")
@@ -192,12 +193,6 @@ def test_a_trial_that_diverges_fails_and_the_others_go_on(runs: Runs) -> None:
     results = sweep.open_search(plan_of(WORDS)).results()
     assert [result.state for result in results] == ["complete", "failed", "complete"]
     assert "diverged at step 3" in results[1].reason
-
-
-def asleep(_tokens: list[str]) -> None:
-    """Stands where a worker would."""
-    Path(os.environ["DIRECTANIMATOR_RUNS"], f"asleep-{os.getpid()}").touch()
-    time.sleep(120)
 
 
 @pytest.mark.parametrize(
