@@ -56,6 +56,14 @@ def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:
     return Execution(micro, **switches), rest
 
 
+def check_batch(global_batch_size: int, processes: int) -> None:
+    """Nothing; refuses a batch of which processes would have unequal shares.
+
+    Raises: UserError."""
+    if global_batch_size % processes:
+        raise UserError(f"optim.global_batch_size={global_batch_size} does not divide over {processes} processes")
+
+
 def check_execution(execution: Execution, global_batch_size: int, processes: int) -> None:
     """Nothing; refuses parts that do not add up to a process's share of the batch, and shards of one process.
 

@@ -27,7 +27,7 @@ from directanimator.places import runs_root
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
-from experiments.execution import PLAIN, Execution, check_execution, started_processes
+from experiments.execution import PLAIN, Execution, check_batch, check_execution, started_processes
 from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
@@ -68,11 +68,7 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     expected = started_processes()
     if accelerator.num_processes != expected:
         raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")
-    if spec.optim.global_batch_size % accelerator.num_processes:
-        raise UserError(
-            f"optim.global_batch_size={spec.optim.global_batch_size} does not divide over "
-            f"{accelerator.num_processes} processes"
-        )
+    check_batch(spec.optim.global_batch_size, accelerator.num_processes)
     return accelerator
 
 

@@ -21,7 +21,7 @@ from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
-from experiments.execution import is_first_process, started_processes
+from experiments.execution import check_batch, is_first_process, started_processes
 from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
@@ -182,6 +182,7 @@ def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
 
     try:
         specs = [edit(plan.spec, {**trial.edits, "seed": plan.spec.seed + index}) for index in range(plan.sweep.seeds)]
+        check_batch(specs[0].optim.global_batch_size, started_processes())
     except UserError as problem:
         trial.fail(str(problem))
         return

@@ -181,6 +181,16 @@ def test_what_stops_a_trial_from_outside_leaves_it_for_the_next_call(runs: Runs,
     assert runs.specs[1] == runs.specs[2]
 
 
+def test_a_trial_whose_batch_does_not_divide_over_the_processes_fails(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "started_processes", lambda: 3)
+    assert main([*WORDS, "trials=1", "optim.global_batch_size=4"]) == 0
+    (result,) = sweep.open_search(plan_of([*WORDS, "optim.global_batch_size=4"])).results()
+    assert (result.state, "does not divide over 3" in result.reason) == ("failed", True)
+    assert not runs.specs
+
+
 def test_a_trial_that_diverges_fails_and_the_others_go_on(runs: Runs) -> None:
     """It would diverge each time it is gone on with."""
 
