@@ -5,7 +5,6 @@ writes checkpoints and goes on when the same command is run again; the result go
 """
 
 import functools
-import hashlib
 import json
 import sys
 import time
@@ -27,6 +26,7 @@ from directanimator.data.spec import SYNTH_VERSION, DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
+from directanimator.extraction.store import key_of
 from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_patches, to_video
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_cogvideox, without_cues
@@ -92,8 +92,7 @@ def parse(arguments: list[str]) -> Request:
 
 def made_from() -> str:
     """8 hex digits that name the people and the clips that are trained on: those of others are not gone on with."""
-    told = json.dumps([SYNTH_VERSION, DataSpec().model_dump(mode="json")], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    return key_of({"people": SYNTH_VERSION, "data": DataSpec().model_dump(mode="json")})[:8]
 
 
 def pixel_pool(split: Split, count: int) -> dict[str, Rows]:

@@ -213,5 +213,6 @@ def test_commands_refuse_the_options_that_they_cannot_heed(name: str, option: st
 
 @pytest.mark.parametrize("name", ["experiments.demo", "experiments.benchmarks.overhead"])
 def test_help_is_told_wherever_it_is_asked_for(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert importlib.import_module(name).main(["preset=smoke", "--help"]) == 0
-    assert name in capsys.readouterr().out or name == "experiments.demo"
+    command = importlib.import_module(name)
+    assert command.main(["preset=smoke", "--help"]) == 0
+    assert capsys.readouterr().out == f"{command.__doc__}\n"
