@@ -3,7 +3,9 @@
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from directanimator.errors import UserError
 
@@ -14,6 +16,17 @@ REQUEUE = 75
 """EX_TEMPFAIL: the exit status after SIGTERM or SIGUSR1, by which a scheduler knows to start the same command again."""
 DEBUG = "--debug"
 """The option of every command that shows where an error came from."""
+
+
+@contextmanager
+def on_stopping(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """A block in which the signals of STOPPING go to the handler; afterwards they do what they did."""
+    old = {number: signal.signal(number, handler) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, former in old.items():
+            signal.signal(number, former)
 
 
 def stopped_status(signal_number: int) -> int:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from directanimator.atomic import atomic_directory, atomic_write, settle, write_json
-from directanimator.command import STOPPING, stopped_status
+from directanimator.command import on_stopping, stopped_status
 from directanimator.data.pool import Rows
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.embedded import load_transformer, make_transformer
@@ -112,12 +112,8 @@ class Wish:
 def stop_requests() -> Iterator[StopRequest]:
     """A block in which SIGINT, SIGTERM and SIGUSR1 are noted instead of obeyed at once."""
     request = StopRequest()
-    old = {number: signal.signal(number, request._note) for number in STOPPING}
-    try:
+    with on_stopping(request._note):
         yield request
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def unwatched(_run: RunDirectory, _step: int) -> bool:

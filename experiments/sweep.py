@@ -3,20 +3,19 @@
 The same command goes on with the study where it was left; a trial whose worker was killed is taken over by the next
 one. Imports nothing heavy until it is known that something is to be run."""
 
-import contextlib
 import io
 import math
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
-from directanimator.command import STOPPING, stopped_status
+from directanimator.command import on_stopping, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
@@ -297,7 +296,7 @@ def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // plan.workers)))
     workers = [context.Process(target=_worker, args=(list(tokens),)) for _ in range(plan.workers)]
     try:
-        with _interrupting():
+        with on_stopping(_interrupt):
             for worker in workers:
                 worker.start()
             for worker in workers:
@@ -322,23 +321,8 @@ class _SweepInterruptedError(Exception):
         self.signal_number = signal_number
 
 
-@contextlib.contextmanager
-def _interrupting() -> Iterator[None]:
-    """A block that ends with `_SweepInterruptedError` at the first signal to stop; later ones do what they did."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        restore()
-        raise _SweepInterruptedError(number)
-
-    def restore() -> None:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-    old = {number: signal.signal(number, interrupt) for number in STOPPING}
-    try:
-        yield
-    finally:
-        restore()
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise _SweepInterruptedError(number)
 
 
 class _NoTerminal(io.TextIOWrapper):
