@@ -107,13 +107,14 @@ class CueBackbone(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[mi
         p_t, p, _ = self.pose_embed.patch
         cells = (lh // p) * (lw // p)
 
-        def spread(present: Bool[Tensor, "b lf"]) -> Float[Tensor, "b n 1"]:
+        def stream(tokens: Float[Tensor, "b n d"], present: Bool[Tensor, "b lf"]) -> CueStream:
+            """In the precision of the tokens, which is that of the video tokens that they are added to."""
             frames = present.unflatten(1, (-1, p_t)).any(dim=2)
-            return frames.repeat_interleave(cells, dim=1).unsqueeze(-1).to(cues.pose.dtype)
+            return CueStream(tokens, frames.repeat_interleave(cells, dim=1).unsqueeze(-1).to(tokens.dtype))
 
         return Streams(
-            CueStream(self.pose_embed(cues.pose, cues.body_mask), spread(cues.pose_present)),
-            CueStream(self.face_embed(cues.face, cues.face_mask), spread(cues.face_present)),
+            stream(self.pose_embed(cues.pose, cues.body_mask), cues.pose_present),
+            stream(self.face_embed(cues.face, cues.face_mask), cues.face_present),
         )
 
     def forward(

@@ -86,12 +86,14 @@ def wan_says(model: CueBackbone, told: tuple[Tensor, Tensor, Tensor, Tensor]) ->
     return wan_of(model)(volume, times, text).sample.transpose(1, 2)[:, 1:]
 
 
-@given(specs, seeds)
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of Wan's own norms, on a processor
+@given(specs, seeds, st.booleans())
 @few
 @torch.no_grad()
-def test_zero_initialised_cues_equal_wan_bit_for_bit(spec: ModelSpec, seed: int) -> None:
+def test_zero_initialised_cues_equal_wan_bit_for_bit(spec: ModelSpec, seed: int, halved: bool) -> None:
     model, told = model_of(spec, seed), inputs(seed)
-    assert torch.equal(model(*told, random_cues(seed)).velocity, wan_says(model, told))
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+        assert torch.equal(model(*told, random_cues(seed)).velocity, wan_says(model, told))
 
 
 @given(specs, seeds)
