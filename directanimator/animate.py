@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline, at_frames, default_checkpoint
+from directanimator.atomic import workplace
 from directanimator.command import DEBUG, run_command
 from directanimator.cues.alignment import align
 from directanimator.cues.canvas import resize
@@ -190,12 +191,12 @@ def run(request: Request, pipeline: DirectAnimatorPipeline, perception: PersonPe
         request.output: _enlarged_each(_repeated(made, scene.back), request.scale, 1),
         request.preview: _enlarged_each(_repeated(strips, scene.back), request.scale, NUM_PANELS),
     }
-    with tempfile.TemporaryDirectory(prefix=f".{request.output.stem}.", dir=request.output.parent) as draft:
+    with workplace(request.output) as place:
         for path, frames in videos.items():
             sound = request.driving if path == request.output else None
-            write_frames(Path(draft) / path.name, frames, scene.fps, sound)
+            write_frames(place / path.name, frames, scene.fps, sound)
         for path in videos:
-            os.replace(Path(draft) / path.name, path)
+            os.replace(place / path.name, path)
     report = seams.report() if len(windows) > 1 else None
     return Outcome(len(scene.back), scene.fps, report, tuple(_notes(request, pipeline.spec, scene.cues)))
 

