@@ -29,6 +29,27 @@ def on_stopping(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, former)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal of STOPPING ended a block."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.signal_number = signal_number
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A block that every signal of STOPPING ends at once, as Ctrl-C would; `run_command` answers each by its status.
+
+    Raises: Stopped."""
+
+    def stop(signal_number: int, _frame: FrameType | None) -> None:
+        raise Stopped(signal_number)
+
+    with on_stopping(stop):
+        yield
+
+
 def stopped_status(signal_number: int) -> int:
     """The exit status of a command that a signal stopped: 130 after Ctrl-C, else the one to be started again on."""
     return INTERRUPTED if signal_number == signal.SIGINT else REQUEUE
@@ -37,7 +58,8 @@ def stopped_status(signal_number: int) -> int:
 def run_command(
     command: Callable[[list[str]], int], tokens: Sequence[str] | None = None, interrupted: str = "interrupted"
 ) -> int:
-    """The exit status: the command's own, 2 after a UserError, 130 after Ctrl-C. Errors are one line on stderr.
+    """The exit status: the command's own, 2 after a UserError, 130 after Ctrl-C, 75 after another signal that ended
+    it. Errors are one line on stderr.
 
     `tokens` are the process's arguments if None is given; the command gets them without `--debug`. `interrupted` tells
     what an interruption leaves. Any other exception is a defect, and goes on."""
@@ -49,6 +71,6 @@ def run_command(
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(interrupted, file=sys.stderr)
-        return INTERRUPTED
+        return stopped_status(stop.signal_number) if isinstance(stop, Stopped) else INTERRUPTED

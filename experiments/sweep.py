@@ -7,15 +7,13 @@ import io
 import math
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
-from directanimator.command import on_stopping, stopped_status
+from directanimator.command import Stopped, ended_by_signals, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
@@ -296,12 +294,12 @@ def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // plan.workers)))
     workers = [context.Process(target=_worker, args=(list(tokens),)) for _ in range(plan.workers)]
     try:
-        with on_stopping(_interrupt):
+        with ended_by_signals():
             for worker in workers:
                 worker.start()
             for worker in workers:
                 worker.join()
-    except _SweepInterruptedError as stop:
+    except Stopped as stop:
         started = [worker for worker in workers if worker.pid is not None]
         for worker in started:
             worker.terminate()
@@ -313,16 +311,6 @@ def _work_side_by_side(plan: Plan, tokens: Sequence[str]) -> int:
         outcomes = ", ".join(f"signal {-code}" if code and code < 0 else f"status {code}" for code in died)
         print(f"{len(died)} of {plan.workers} workers ended early ({outcomes})", file=sys.stderr)
     return 1 if len(died) == plan.workers else 0
-
-
-class _SweepInterruptedError(Exception):
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.signal_number = signal_number
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise _SweepInterruptedError(number)
 
 
 class _NoTerminal(io.TextIOWrapper):

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
+from directanimator.command import Stopped, ended_by_signals
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import read_words
@@ -46,15 +46,15 @@ def main(arguments: list[str]) -> int:
         return 2
     print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
     print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
-    old = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _mlflow(uri, ports["port"]) as mlflow, _dashboard(address, studies, ports["studies_port"]) as dashboard:
+        with (
+            ended_by_signals(),
+            _mlflow(uri, ports["port"]) as mlflow,
+            _dashboard(address, studies, ports["studies_port"]) as dashboard,
+        ):
             return _watched(mlflow, dashboard, ports)
-    except KeyboardInterrupt:
+    except Stopped:
         return 0
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def check_studies(address: str) -> None:
@@ -120,10 +120,6 @@ def _problem_with(port: int) -> str | None:
         except OSError as problem:
             return str(problem.strerror)
     return None
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _watched(mlflow: "subprocess.Popen[bytes]", dashboard: BaseProcess, ports: dict[str, int]) -> int:

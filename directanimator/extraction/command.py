@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from directanimator.atomic import write_json
 from directanimator.cluster import Failed, Share, cluster, engine_keys, read_engine
-from directanimator.command import DEBUG, run_command
+from directanimator.command import DEBUG, ended_by_signals, run_command
 from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
 from directanimator.extraction.extract import Extracted, extract, watched_reference
@@ -329,7 +329,7 @@ def default_watch(request: Request) -> Watch:
 
 
 def main(arguments: Sequence[str] | None = None, make_watch: MakeWatch = default_watch) -> int:
-    """The exit status: 0; 1 if some videos could not be used; 2 after bad input; 130 after an interruption."""
+    """The exit status: 0; 1 if some videos could not be used; 2 after bad input; 130 after Ctrl-C, 75 after SIGTERM."""
 
     def command(tokens: list[str]) -> int:
         if not tokens or "--help" in tokens:
@@ -337,7 +337,8 @@ def main(arguments: Sequence[str] | None = None, make_watch: MakeWatch = default
             return 0
         check_options(tokens, OPTIONS)
         request = parse([token for token in tokens if token not in OPTIONS])
-        return _verify(request.store) if "--verify" in tokens else _command(request, make_watch)
+        with ended_by_signals():
+            return _verify(request.store) if "--verify" in tokens else _command(request, make_watch)
 
     left = "interrupted; what is whole stays in the cache, so the same command goes on"
     return run_command(command, arguments, left)

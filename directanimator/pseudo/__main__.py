@@ -3,18 +3,15 @@
 With the pairs that it leaves, the cross-ID stage of training is driven by pseudo clips. Source: Beyond Skeletons,
 Same2X, pseudo driving cues."""
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import get_args
 
 from directanimator.animate import check_drivable
 from directanimator.animator import DirectAnimatorPipeline, default_checkpoint
-from directanimator.command import DEBUG, run_command
+from directanimator.command import DEBUG, ended_by_signals, run_command
 from directanimator.data.pseudo_pairs import PAIRS_FILE
 from directanimator.errors import UserError, did_you_mean
 from directanimator.extraction.backends import watch_of
@@ -175,22 +172,8 @@ def run(request: Request, driver: PseudoDriver, nets: Nets, retry: bool) -> int:
     return SOME_FAILED if any(attempt.failure for attempt in attempts) else 0
 
 
-@contextmanager
-def _stopped_as_by_hand() -> Iterator[None]:
-    """A block in which SIGTERM is as Ctrl-C, so that a program in its own session is stopped too."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main(arguments: Sequence[str] | None = None, nets: Nets | None = None) -> int:
-    """The exit status: 0; 1 if some clips could not be made; 2 after bad input; 130 after an interruption."""
+    """The exit status: 0; 1 if some clips could not be made; 2 after bad input; 130 after Ctrl-C, 75 after SIGTERM."""
 
     def command(tokens: list[str]) -> int:
         if not tokens or "--help" in tokens:
@@ -198,7 +181,7 @@ def main(arguments: Sequence[str] | None = None, nets: Nets | None = None) -> in
             return 0
         check_options(tokens, OPTIONS)
         request = parse([token for token in tokens if token not in OPTIONS])
-        with _stopped_as_by_hand():
+        with ended_by_signals():  # a program in a session of its own is stopped too
             return run(request, driver_of(request), nets or nets_of(request), "--retry" in tokens)
 
     return run_command(command, arguments, "interrupted; what is whole stays, so the same command goes on")

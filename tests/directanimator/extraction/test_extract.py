@@ -1,6 +1,8 @@
 """Cues of videos through the store: what is stored is what is made in memory, nothing stale is taken, nothing twice."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -290,6 +292,26 @@ def command(tmp_path: Path, *words: str) -> int:
         [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"cache={tmp_path / 'c'}", f"size={SIZE}", *words],
         lambda _: watch_of(BrightPerson()),
     )
+
+
+class Interrupted(BrightPerson):
+    """Is told to stop at the third frame of a video, once."""
+
+    def watch(self, frames):
+        for number, seen in enumerate(super().watch(frames), start=1):
+            if (self.looked_at, number) == (3, 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield seen
+
+
+def test_a_command_told_to_stop_leaves_nothing_half_written_and_asks_to_be_started_again(tmp_path):
+    (tmp_path / "v").mkdir()
+    write_video(tmp_path / "v/a.mp4", walker(6), 8.0)
+    words = [f"folder={tmp_path / 'v'}", f"output={tmp_path / 'o'}", f"cache={tmp_path / 'c'}", f"size={SIZE}"]
+    assert main(words, lambda _: watch_of(Interrupted())) == 75
+    assert Store(tmp_path / "c").count() == 0
+    assert not [path for path in tmp_path.rglob(".*")]
+    assert command(tmp_path) == 0
 
 
 def test_a_folder_gives_a_manifest_previews_and_a_sheet_and_names_what_failed(tmp_path, capsys):

@@ -251,7 +251,7 @@ def test_a_video_that_was_replaced_is_made_again_with_all_that_it_is_in(place: P
 def test_a_call_that_was_interrupted_and_given_again_ends_as_one_that_was_not(place: Place, moment: int) -> None:
     stock(place, "a", "b", "stranger")
     place.taste.terminates_at = moment
-    assert place.run() == 130
+    assert place.run() == 75
     assert not (place.videos / PAIRS_FILE).exists()
     place.taste.terminates_at = None
     assert_ends_as_unbroken(place, begun=moment)
