@@ -306,13 +306,15 @@ class Checkpoint:
     def load(self, state: TrainState, accelerator: Accelerator) -> None:
         """Nothing; puts what was saved, if anything was, into a fresh state. All processes must call it.
 
+        Both are there when a process was killed between writing one and removing the other. The file is whole then;
+        shards are removed one by one.
         Raises: UserError if it is damaged or of another spec."""
         with accelerator.main_process_first():
             settle(self._sharded)
-        if self._sharded.exists():
-            load_sharded(state, self._sharded, self._fingerprint)
-        elif self._whole.exists():
+        if self._whole.exists():
             load_checkpoint(state, self._whole, self._fingerprint)
+        elif self._sharded.exists():
+            load_sharded(state, self._sharded, self._fingerprint)
 
     def save(self, state: TrainState, accelerator: Accelerator, writer: BackgroundWriter) -> None:
         """Nothing; begins to write the state, in place of an older one of either kind. All processes must call it.

@@ -164,7 +164,9 @@ def runs_of_two(places: Path) -> int:
     trained(places / "unbroken", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
     with contextlib.suppress(AbandonedTrainingError):
         trained(places / "stopped", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded, watch=stops_after(2)))
-    shutil.copytree(places / "stopped", places / "alone") if dist.get_rank() == 0 else None
+    if dist.get_rank() == 0:
+        for place in ("alone", "half_removed"):
+            shutil.copytree(places / "stopped", places / place)
     trained(places / "stopped", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
     trained(places / "from_one", StageJob(PLAIN_SPEC, "same_id", pool(), None, sharded))
     teacher = trained_model(RunDirectory(places / "unbroken" / "same_id"), PLAIN_SPEC)
@@ -220,6 +222,26 @@ def test_one_process_goes_on_from_the_shards_of_two(two: Path, one: RunDirectory
     run = trained(two / "alone", StageJob(PLAIN_SPEC, "same_id", pool(), None))
     assert_alike(run, one)
     assert {path.name for path in run.checkpoint.iterdir()} == {"state.safetensors"}
+
+
+@pytest.mark.slow
+def test_shards_that_a_killed_process_had_half_removed_stop_nobody(
+    two: Path, one: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, job = shutil.rmtree, StageJob(PLAIN_SPEC, "same_id", pool(), None)
+
+    def half_removed(path: Path, ignore_errors: bool = False) -> None:
+        if path.name == "state_sharded":
+            sorted(path.glob("*.safetensors"))[0].unlink(missing_ok=True)
+        else:
+            remove(path, ignore_errors)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(staging.shutil, "rmtree", half_removed)
+        run = trained(two / "half_removed", job)
+    assert {path.name for path in run.checkpoint.iterdir()} == {"state.safetensors", "state_sharded"}
+    remove(run.model)
+    assert_alike(trained(two / "half_removed", job), one)
 
 
 @pytest.mark.slow
