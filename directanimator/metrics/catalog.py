@@ -76,13 +76,22 @@ class ClipMetric(Metric):
     compute: Callable[[ClipEvidence, Networks], float] = lambda evidence, networks: float("nan")
 
 
+Vectors = Real[np.ndarray, "_ d"]
+"""Feature vectors of one clip."""
+
+
+def _frechet(generated: Sequence[Vectors], target: Sequence[Vectors]) -> float:
+    return frechet_distance(np.concatenate(generated), np.concatenate(target))
+
+
 @dataclass(frozen=True)
 class SetMetric(Metric):
     """One value per pair of sets."""
 
     array: str = ""
     """Name of the feature vectors."""
-    compute: Callable[[Real[np.ndarray, "n d"], Real[np.ndarray, "m d"]], float] = frechet_distance
+    compute: Callable[[Sequence[Vectors], Sequence[Vectors]], float] = _frechet
+    """Of generated and true clips, in one order."""
     biased: bool = True
     """Whether small sets make it larger."""
 
@@ -259,7 +268,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         parameters="covariance=n-1 features=logits", sees=_LOOKS | {"frame_shuffle"},
     ),
     SetMetric(
-        "kvd_i3d", "unbiased kernel distance of I3D logits", "lower", features=("i3d",), array="i3d.logits",
+        "kvd_i3d", "unbiased kernel distance of I3D logits", "lower", version=2, features=("i3d",), array="i3d.logits",
         parameters="kernel=(x.y/d+1)^3", compute=kernel_distance, biased=False,
         sees=_LOOKS | {"identity_swap", "frame_shuffle"},
     ),
@@ -273,7 +282,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         parameters="covariance=n-1 frames=pooled", sees=_LOOKS | {"identity_swap"}, decimals=2,
     ),
     SetMetric(
-        "kid", "unbiased kernel distance over all frames", "lower", features=("inception",),
+        "kid", "unbiased kernel distance over all frames", "lower", version=2, features=("inception",),
         array="inception.pooled", parameters="kernel=(x.y/d+1)^3", compute=kernel_distance, biased=False, sees=_LOOKS,
         decimals=4,
     ),
@@ -284,7 +293,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
     ),
     SetMetric(
         "kid_mobilenetv2", "unbiased kernel distance over all frames; not comparable with published KID", "lower",
-        features=("mobilenet_v2",), array="mobilenet_v2.pooled", parameters="kernel=(x.y/d+1)^3",
+        version=2, features=("mobilenet_v2",), array="mobilenet_v2.pooled", parameters="kernel=(x.y/d+1)^3",
         compute=kernel_distance, biased=False, sees=_LOOKS, decimals=4,
     ),
 )  # fmt: skip
@@ -327,6 +336,6 @@ def network_of(metric: Metric) -> str:
     return metric.network or (metric.features[0] if metric.features else "")
 
 
-def values_of(metric: SetMetric, clips: Sequence[Observed]) -> Real[np.ndarray, "n d"]:
-    """The feature vectors of all clips, one after the other."""
-    return np.concatenate([clip.features[metric.array] for clip in clips])
+def vectors_of(metric: SetMetric, clips: Sequence[Observed]) -> list[Vectors]:
+    """The feature vectors of every clip."""
+    return [clip.features[metric.array] for clip in clips]

@@ -1,14 +1,15 @@
 """The Frechet distance between two sets of features, and how much of it is only the smallness of the sets."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64, Real
 
 MIN_ITEMS = 2
 """One item has no covariance."""
-MIN_ITEMS_FOR_BIAS = 8
-"""Quarters of the set must hold two items each."""
+MIN_CLIPS_FOR_BIAS = 8
+"""Quarters of the set must hold two clips each."""
 _ROUNDING = 1e-12
 
 
@@ -31,27 +32,27 @@ def frechet_distance(first: Real[np.ndarray, "n d"], second: Real[np.ndarray, "m
     return 0.0 if distance < _ROUNDING * spread else distance
 
 
-def small_sample_bias(features: Real[np.ndarray, "n d"], splits: int = 8, seed: int = 0) -> float:
-    """What the Frechet distance between two sets of n items would be if both came from the distribution of `features`.
+def small_sample_bias(clips: Sequence[Real[np.ndarray, "_ d"]], splits: int = 8, seed: int = 0) -> float:
+    """What the Frechet distance between two independent sets of as many clips would be if both came from the
+    distribution of `clips`, each with the features of its frames or windows.
 
-    Random disjoint halves and quarters of the set are compared with each other; their mean distances, at n/2 and n/4
-    items, are continued to n by a power law. A set's distance says something only as far as it exceeds this. NaN for
-    fewer than 8 items, which have no quarters.
+    Random disjoint halves and quarters of the clips are compared with each other; their mean distances, at n/2 and n/4
+    clips, are continued to n by a power law. Answers to the very clips that they are compared with may come nearer. NaN
+    for fewer than 8 clips, which have no quarters.
     Deviation: ours; FID-infinity (Chong and Forsyth 2020) continues linearly in 1/n, which holds only for n >> d."""
-    count = len(features)
-    if count < MIN_ITEMS_FOR_BIAS:
+    kept = [features for features in clips if len(features)]
+    if len(kept) < MIN_CLIPS_FOR_BIAS:
         return math.nan
-    half = _mean_between_parts(features, count // 2, splits, seed)
-    quarter = _mean_between_parts(features, count // 4, splits, seed)
+    half = _mean_between_parts(kept, len(kept) // 2, splits, seed)
+    quarter = _mean_between_parts(kept, len(kept) // 4, splits, seed)
     return half * min(half / quarter, 1.0) if quarter > 0 else 0.0
 
 
-def _mean_between_parts(features: Real[np.ndarray, "n d"], size: int, splits: int, seed: int) -> float:
+def _mean_between_parts(clips: Sequence[np.ndarray], size: int, splits: int, seed: int) -> float:
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(features)) for _ in range(splits)]
-    return float(
-        np.mean([frechet_distance(features[order[:size]], features[order[size : 2 * size]]) for order in orders])
-    )
+    orders = [rng.permutation(len(clips)) for _ in range(splits)]
+    parts = [[np.concatenate([clips[k] for k in order[start:][:size]]) for start in (0, size)] for order in orders]
+    return float(np.mean([frechet_distance(first, second) for first, second in parts]))
 
 
 def _gaussian(

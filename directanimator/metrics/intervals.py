@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,7 +14,9 @@ MIN_CLIPS = 6
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and where it could have been with other clips of the same kind; low <= mean <= high unless NaN."""
+    """A mean and where it could have been with other clips of the same kind; low <= mean <= high.
+
+    Both ends are NaN where all clips say the very same, which shows no spread."""
 
     mean: float
     low: float
@@ -29,24 +32,19 @@ class Interval:
         return self.n >= MIN_CLIPS and (self.low > 0 or self.high < 0)
 
 
-def bootstrap_mean(values: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def mean_interval(values: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """The mean with its percentile bootstrap interval; NaN values are dropped and counted.
 
-    One clip says nothing about others: its interval is infinite. No clip: all NaN.
+    One clip says nothing about others: its interval is infinite. No clip: all NaN. Where every value is 0 or 1 the
+    interval is Wilson's, which also bounds a share of which no other case was seen.
     Raises: ValueError unless samples >= 1 and 0 < level < 1.
-    Source: Efron 1979. A little narrow for fewer than about 15 clips."""
-    if samples < 1 or not 0 < level < 1:
-        raise ValueError(f"samples must be at least 1 and level between 0 and 1, got {samples} and {level}")
-    everything = np.asarray(values, np.float64)
-    kept = everything[~np.isnan(everything)]
-    dropped = everything.size - kept.size
-    if kept.size == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, dropped)
-    mean = float(kept.mean())
-    if kept.size == 1:
-        return Interval(mean, -math.inf, math.inf, 1, dropped)
-    low, high = np.quantile(_resampled_means(kept, samples, seed), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), kept.size, dropped)
+    Source: Efron 1979; Wilson 1927. A little narrow for fewer than about 15 clips."""
+    found = _bootstrapped(values, samples, level, seed)
+    kept = np.asarray(values, np.float64)
+    if found.n < 2 or not np.isin(kept[~np.isnan(kept)], (0, 1)).all():
+        return found
+    low, high = _share_ends(found.mean, found.n, level)
+    return Interval(found.mean, low, high, found.n, found.dropped)
 
 
 def paired_difference(
@@ -59,7 +57,31 @@ def paired_difference(
     if len(first) != len(second):
         raise ValueError(f"both must hold the same clips, got {len(first)} and {len(second)}")
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    return bootstrap_mean(differences.tolist(), samples, level, seed)
+    return _bootstrapped(differences.tolist(), samples, level, seed)
+
+
+def _bootstrapped(values: Sequence[float], samples: int, level: float, seed: int) -> Interval:
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"samples must be at least 1 and level between 0 and 1, got {samples} and {level}")
+    everything = np.asarray(values, np.float64)
+    kept = everything[~np.isnan(everything)]
+    dropped = everything.size - kept.size
+    if kept.size == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, dropped)
+    mean = float(kept.mean())
+    if kept.size == 1:
+        return Interval(mean, -math.inf, math.inf, 1, dropped)
+    if np.ptp(kept) == 0:
+        return Interval(mean, math.nan, math.nan, kept.size, dropped)
+    low, high = np.quantile(_resampled_means(kept, samples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, min(float(low), mean), max(float(high), mean), kept.size, dropped)
+
+
+def _share_ends(share: float, n: int, level: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    center, reach = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return min(share, (center - reach) / scale), max(share, (center + reach) / scale)
 
 
 def _resampled_means(values: Float64[np.ndarray, " n"], samples: int, seed: int) -> Float64[np.ndarray, " samples"]:

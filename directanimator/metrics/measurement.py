@@ -21,7 +21,7 @@ from directanimator.metrics.clip_folder import Clip, ClipFacts, set_digest
 from directanimator.metrics.feature_cache import FeatureCache
 from directanimator.metrics.features import EXTRACTORS, Frames, Networks, Observed, observe, with_needed
 from directanimator.metrics.frechet import small_sample_bias
-from directanimator.metrics.intervals import Interval, bootstrap_mean
+from directanimator.metrics.intervals import Interval, mean_interval
 from directanimator.metrics.protocol import MetricProtocol
 from directanimator.progress import progress
 
@@ -190,6 +190,7 @@ class Setting:
         """How the metric was measured here."""
         network = network_of(metric)
         extractor = EXTRACTORS[network] if network else None
+        everyone = [EXTRACTORS[name] for name in networks_of(metric)]
         resized = extractor.resize if extractor and not metric.network else "none"
         target = [self.facts["target"][name] for name in self.names]
         generated = [self.facts["generated"][name] for name in self.names]
@@ -207,8 +208,8 @@ class Setting:
             window=self.window if extractor and extractor.windowed else None,
             clips=clips,
             items=items,
-            network=f"{network} {extractor.version}" if extractor else "",
-            weights=extractor.weights if extractor else "",
+            network="+".join(f"{one.name} {one.version}" for one in everyone),
+            weights="+".join(one.weights for one in everyone),
             target=self._digest("target"),
         )
 
@@ -234,7 +235,7 @@ def result_of(
     if isinstance(metric, SetMetric):
         return _set_result(metric, collected, setting, failures)
     values = collected.values.get(metric.name, {})
-    interval = bootstrap_mean(list(values.values()))
+    interval = mean_interval(list(values.values()))
     truths = collected.truths.get(metric.name)
     return Measured(
         metric,
@@ -252,9 +253,8 @@ def _set_result(metric: SetMetric, collected: Collected, setting: Setting, failu
     clips, count = sum(len(part) > 0 for part in true), sum(map(len, true))
     protocol = setting.protocol(metric, clips, count)
     try:
-        target = np.concatenate(true)
-        value = metric.compute(np.concatenate(made), target)
+        value = metric.compute(made, true)
     except ValueError as problem:
         failures.append(Failure("all clips", metric.name, str(problem)))
         return Measured(metric, math.nan, protocol)
-    return Measured(metric, value, protocol, bias=small_sample_bias(target) if metric.biased else 0.0)
+    return Measured(metric, value, protocol, bias=small_sample_bias(true) if metric.biased else 0.0)

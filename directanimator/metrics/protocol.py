@@ -77,9 +77,9 @@ class MetricProtocol(ProtocolRecord):
     items: Annotated[int, Field(ge=0)]
     """Feature vectors per set: windows or frames; clips where a metric has one value per clip."""
     network: str
-    """Feature network; empty for plain pixels."""
+    """Feature networks with their versions, those in front of others first; empty for plain pixels."""
     weights: str
-    """First digits of the sha256 of the network's weights."""
+    """First digits of the sha256 of the weights of each."""
     target: str
     """First digits of the sha256 of all target clips' names and pixels."""
 
@@ -98,3 +98,10 @@ def compare(first: ProtocolRecord, second: ProtocolRecord) -> None:
         if before.get(name) != after.get(name)
     ]
     raise UserError(f"protocols {first.id} and {second.id} cannot be compared: they differ in {', '.join(differing)}")
+
+
+def compare_by_clip(first: MetricProtocol, second: MetricProtocol) -> None:
+    """Nothing, when the values of clips may be paired: how many clips have one does not matter then.
+
+    Raises: UserError that names each other field in which the protocols differ."""
+    compare(*(one.model_copy(update={"clips": 0, "items": 0}) for one in (first, second)))

@@ -14,7 +14,7 @@ from directanimator.errors import UserError
 from directanimator.metrics.gallery import Ranking
 from directanimator.metrics.intervals import Interval, paired_difference
 from directanimator.metrics.measurement import Measured, Measurement
-from directanimator.metrics.protocol import MetricProtocol, compare
+from directanimator.metrics.protocol import MetricProtocol, compare, compare_by_clip
 
 NOTHING = "-"
 MAX_LISTED = 12
@@ -44,7 +44,8 @@ def text(measurement: Measurement, width: int = 120) -> str:
 
 def remarks(measurement: Measurement) -> list[str]:
     """One line for everything that is not in the table, or not as it should be."""
-    lines = [f"{result.metric.name}: {_floor(result)}" for result in measurement.results if result.bias is not None]
+    distances = [result for result in measurement.results if result.bias is not None]
+    lines = [f"{result.metric.name}: {_size_alone(result)}" for result in distances]
     lines += [f"not measured: {name}: {reason}" for name, reason in measurement.unavailable.items()]
     lines += [f"left out: {line}" for line in measurement.left_out]
     grouped: dict[tuple[str, str], list[str]] = {}
@@ -59,7 +60,7 @@ def remarks(measurement: Measurement) -> list[str]:
 
 
 def differences_to(measurement: Measurement, earlier: Path) -> list[str]:
-    """One line per metric: this report minus the earlier one, on the same clips, with its interval.
+    """One line per metric: this report minus the earlier one, on the clips with a value in both, with its interval.
 
     A metric measured by another protocol is not compared, and the line says in which field they differ.
     Raises: UserError if the file is no report."""
@@ -72,7 +73,8 @@ def differences_to(measurement: Measurement, earlier: Path) -> list[str]:
             lines.append(f"{name}: not in {earlier}")
             continue
         try:
-            compare(MetricProtocol.of_record(entry["protocol"]), result.protocol)
+            compared = compare_by_clip if result.clips else compare
+            compared(MetricProtocol.of_record(entry["protocol"]), result.protocol)
         except UserError as problem:
             lines.append(f"{name}: not compared: {problem}")
             continue
@@ -122,26 +124,28 @@ def _value(result: Measured) -> str:
         return NOTHING
     shown = f"{result.value:.{decimals}f}"
     if result.interval is None:
-        return shown if result.bias is None or not result.bias > 0 else f"{shown} (floor {result.bias:.{decimals}f})"
+        return shown
     return f"{shown} {_ends(result.interval, decimals)}"
 
 
 def _ends(interval: Interval, decimals: int) -> str:
-    if not math.isfinite(interval.low):
+    if math.isnan(interval.low):
+        return "[all clips alike: no interval]"
+    if math.isinf(interval.low):
         return "[one clip: no interval]"
     return f"[{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
 
 
-def _floor(result: Measured) -> str:
+def _size_alone(result: Measured) -> str:
     """What the size of the sets alone does to the distance."""
     decimals, count = result.metric.decimals, result.protocol.items
     if result.bias is None or math.isnan(result.bias):
         return f"N {count}; too few to estimate the small-sample bias"
     if result.bias == 0:
-        return f"N {count}; unbiased, 0 on average for sets of one distribution"
+        return f"N {count}; unbiased, 0 on average for clips of one distribution and 0 for equal ones"
     return (
-        f"N {count}; two sets of this size from the target's own distribution would be about "
-        f"{result.bias:.{decimals}f} apart (small-sample bias)"
+        f"N {count}; two independent sets of this size from the target's own distribution would be about "
+        f"{result.bias:.{decimals}f} apart (small-sample bias); equal sets are at 0"
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from directanimator.data.spec import Subset
 from directanimator.errors import UserError
 from directanimator.markdown import plain_cell, table_lines
-from directanimator.metrics.intervals import MIN_CLIPS, Interval, bootstrap_mean, paired_difference
+from directanimator.metrics.intervals import MIN_CLIPS, Interval, mean_interval, paired_difference
 from directanimator.metrics.protocol import Protocol, compare
 
 FULL = "full"
@@ -59,15 +59,18 @@ class _Answer:
     name: str
     columns: Columns
 
+    def answers(self, columns: Sequence[str]) -> bool:
+        """Whether it has a value in any of them."""
+        return not self.columns.keys().isdisjoint(columns)
+
 
 @dataclass(frozen=True)
 class _Variant(_Answer):
     seeds: tuple[int, ...]
 
-    @property
-    def title(self) -> str:
-        """Name, seeds and N."""
-        clips = {clip for values in self.columns.values() for clip in values}
+    def title(self, columns: Sequence[str]) -> str:
+        """Name, seeds and the number of clips of a subset's columns."""
+        clips = {clip for column in columns for clip in self.columns.get(column, {})}
         numbers = " ".join(map(str, self.seeds))
         return f"{self.name} (seed{'s' if len(self.seeds) > 1 else ''} {numbers}, N {len(clips)})"
 
@@ -112,6 +115,14 @@ def scores_by_clip(name: str, evaluation: Mapping[str, object]) -> tuple[Protoco
     return Protocol.of_record(parsed.protocol), _columns(parsed.clips)
 
 
+def bounds_by_clip(evaluations: Mapping[str, Mapping[str, object]]) -> dict[str, Columns]:
+    """The scores of the trivial answers by their title, and last those of the ceiling, from evaluations by name.
+
+    On same-ID clips those that paste the driving video are left out: there it is the target.
+    Raises: UserError naming the evaluation that is malformed."""
+    return _bounds([_parsed(name, evaluation) for name, evaluation in evaluations.items()])
+
+
 def _report(evaluations: Mapping[str, Sequence[Mapping[str, object]]]) -> _Report:
     parsed = {name: [_parsed(name, one) for one in several] for name, several in evaluations.items()}
     everything = [one for several in parsed.values() for one in several]
@@ -121,10 +132,8 @@ def _report(evaluations: Mapping[str, Sequence[Mapping[str, object]]]) -> _Repor
     for protocol in protocols[1:]:
         compare(protocols[0], protocol)
     variants = [_variant(name, several) for name, several in parsed.items()]
-    trivial = [_Answer(title, _first_columns(one.trivial.get(key, {}) for one in everything))
-               for key, title in TRIVIAL.items()]  # fmt: skip
-    ceiling = _Answer(CEILING, _first_columns(one.ceiling for one in everything))
-    tables = [table for subset in SUBSETS for table in _tables(subset, variants, _fair(subset, trivial), ceiling)]
+    *trivial, ceiling = [_Answer(title, columns) for title, columns in _bounds(everything).items()]
+    tables = [table for subset in SUBSETS for table in _tables(subset, variants, trivial, ceiling)]
     return _Report(tables, _notes(protocols[0], variants))
 
 
@@ -161,17 +170,21 @@ def _mean_by_clip(seeds: Sequence[ClipScores]) -> dict[int, float]:
     return {clip: math.fsum(scores[clip] for scores in seeds) / len(seeds) for clip in shared}
 
 
+def _bounds(evaluations: Sequence[_Evaluation]) -> dict[str, Columns]:
+    found: dict[str, Columns] = {}
+    for key, title in TRIVIAL.items():
+        fair = [subset for subset in SUBSETS if subset != "self" or not title.startswith("paste ")]
+        found[title] = _first_columns(one.trivial.get(key, {}) for one in evaluations)
+        found[title] = {name: values for name, values in found[title].items() if name.partition("/")[0] in fair}
+    return {**found, CEILING: _first_columns(one.ceiling for one in evaluations)}
+
+
 def _first_columns(found: Iterable[Mapping[str, Sequence[Mapping[str, float | None]]]]) -> Columns:
     """Each subset from the first evaluation that has it: these answers depend on no variant and no seed."""
     merged: dict[str, dict[int, float]] = {}
     for subsets in found:
         merged = _columns(subsets) | merged
     return merged
-
-
-def _fair(subset: str, trivial: Sequence[_Answer]) -> list[_Answer]:
-    """The trivial answers that do not hold the target: on same-ID clips, pasting the driving video does."""
-    return [answer for answer in trivial if subset != "self" or not answer.name.startswith("paste ")]
 
 
 def _tables(
@@ -181,28 +194,32 @@ def _tables(
     columns = [column for column in columns if any(column in variant.columns for variant in variants)]
     if not columns:
         return
-    rows = [(variant.title, _mean_cells(variant, columns)) for variant in variants]
-    rows += [(answer.name, _mean_cells(answer, columns)) for answer in [*trivial, ceiling] if answer.columns]
+    trivial = [answer for answer in trivial if answer.answers(columns)]
+    bounds = [answer for answer in [*trivial, ceiling] if answer.answers(columns)]
+    rows = [(variant.title(columns), _mean_cells(variant, columns)) for variant in variants]
+    rows += [(answer.name, _mean_cells(answer, columns)) for answer in bounds]
     yield _Table(f"{SUBSETS[subset]}: mean [95 % interval]", columns, rows)
-    pairs: list[tuple[_Answer, _Answer]] = [(v, answer) for v in variants for answer in trivial if answer.columns]
+    pairs: list[tuple[_Answer, _Answer]] = [(v, answer) for v in variants for answer in trivial]
     pairs += [(v, full) for full in variants if full.name == FULL for v in variants if v.name != FULL]
-    differences = [(f"{a.name} - {b.name}", _difference_cells(a, b, columns)) for a, b in pairs]
+    differences = [
+        (f"{a.name} - {b.name}", _difference_cells(a, b, columns, marked=not isinstance(b, _Variant))) for a, b in pairs
+    ]
     if differences:
         yield _Table(f"{SUBSETS[subset]}: difference on the same clips", columns, differences)
 
 
 def _mean_cells(answer: _Answer, columns: Sequence[str]) -> list[str]:
     found = [(column, answer.columns.get(column, {})) for column in columns]
-    return [_cell(bootstrap_mean(list(values.values())), column, "") for column, values in found]
+    return [_cell(mean_interval(list(values.values())), column, "") for column, values in found]
 
 
-def _difference_cells(first: _Answer, second: _Answer, columns: Sequence[str]) -> list[str]:
+def _difference_cells(first: _Answer, second: _Answer, columns: Sequence[str], marked: bool) -> list[str]:
     cells = []
     for column in columns:
         a, b = first.columns.get(column, {}), second.columns.get(column, {})
         shared = [clip for clip in a if clip in b]
         interval = paired_difference([a[clip] for clip in shared], [b[clip] for clip in shared])
-        cells.append(_cell(interval, column, "+") + (" *" if interval.excludes_zero else ""))
+        cells.append(_cell(interval, column, "+") + (" *" if marked and interval.excludes_zero else ""))
     return cells
 
 
@@ -210,7 +227,7 @@ def _cell(interval: Interval, column: str, sign: str) -> str:
     if interval.n == 0:
         return NOTHING
     form = f"{sign}.{METRICS[column.partition('/')[2]]}f"
-    if interval.low == interval.high:
+    if math.isnan(interval.low):
         return format(interval.mean, form)
     if math.isinf(interval.low):
         return f"{interval.mean:{form}} (one clip)"
@@ -219,11 +236,12 @@ def _cell(interval: Interval, column: str, sign: str) -> str:
 
 def _notes(protocol: Protocol, variants: Sequence[_Variant]) -> list[str]:
     where = f"{protocol.metric} version {protocol.version} on {protocol.source}/{protocol.split}"
-    what = f"{protocol.clips} clips of {protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps"
+    what = f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, up to {protocol.clips} clips a subset"
     notes = [
         "Higher is better in every column; psnr columns are in dB.",
-        "Intervals: 95 % bootstrap over test clips. Seeds are averaged first: how trainings differ is not in it.",
-        f"*: the interval of the difference excludes zero, over at least {MIN_CLIPS} clips; no correction for many.",
+        "Intervals: 95 % over test clips, by bootstrap, of shares by Wilson; none where all clips say the very same.",
+        "Seeds are averaged first: how trainings differ is in no interval. Two trainings are told apart by a table.",
+        f"*: the difference from a trivial answer excludes zero, over {MIN_CLIPS} clips or more; uncorrected for many.",
         "Same-ID clips: pasting the driving video is left out, because it is the target.",
         f"Protocol {protocol.id}: {where}, {what}.",
     ]

@@ -41,9 +41,9 @@ class SpeedUp:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Ends of the interval of the mean; None with one seed, or if a seed does not get there."""
+        """Ends of the interval of the mean; None without a spread of seeds, or if a seed does not get there."""
         effect = self._logarithms()
-        if effect is None or len(effect.by_seed) == 1:
+        if effect is None or math.isnan(effect.standard_error):
             return None
         low, high = interval(effect)
         return math.exp(low), math.exp(high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from directanimator.errors import UserError
-from directanimator.metrics.protocol import MetricProtocol, compare
+from directanimator.metrics.protocol import MetricProtocol, compare, compare_by_clip
 from experiments.evaluation.comparison import ClipScores
 
 WHOLE_SET = 0
@@ -82,10 +82,6 @@ def check_alike(name: str, first: Column, other: Column) -> None:
     its N, which must be equal.
     Raises: UserError that names the column and each field in which the protocols differ."""
     try:
-        compare(_compared(first), _compared(other))
+        (compare_by_clip if first.by_clip else compare)(first.protocol, other.protocol)
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from problem
-
-
-def _compared(column: Column) -> MetricProtocol:
-    return column.protocol.model_copy(update={"clips": 0, "items": 0}) if column.by_clip else column.protocol

@@ -13,9 +13,10 @@ from directanimator.markdown import plain_cell, table_lines
 from directanimator.metrics.catalog import BY_NAME
 from experiments.evaluation.comparison import METRICS
 from experiments.record import RunDirectory
+from experiments.tables.measured import WHOLE_SET
 from experiments.tables.plan import BASELINE
 from experiments.tables.result import TableResult
-from experiments.tables.statistics import ERROR, INTERVAL_LEVEL, POWER, Judgement, detectable, interval
+from experiments.tables.statistics import ERROR, INTERVAL_LEVEL, POWER, detectable, interval
 
 RULE = (
     f"Variant and full method are compared on the same seeds and clips. Intervals are {INTERVAL_LEVEL:.0%}, over seeds "
@@ -24,8 +25,11 @@ RULE = (
     f"confirmed: the difference goes where it was expected, with an error of {ERROR:.0%} over the whole table (Holm), "
     "and is at least as large as what counts. refuted: a difference that counts is excluded, with the same error. "
     "Everything else is not distinguishable.",
-    f"detectable: the difference that these seeds, spread as they are, would confirm with {POWER:.0%} power at the "
-    "table's strictest level. Below it, not distinguishable says nothing.",
+    "p if none: chance of a difference so far the expected way if there is none. p if it counts: chance of one that "
+    "falls so far short, if the true one is just what counts. Both corrected (Holm).",
+    f"detectable: the true difference that these seeds, spread as they are, would confirm with {POWER:.0%} power at "
+    "the table's strictest level; what counts at least.",
+    "Seeds that all differ by the very same show no spread: no interval and no verdict.",
 )
 ONE_SEED = "One seed: no interval and no verdict, since one training says nothing of another. Give seeds=3 or more."
 NOT_MEASURED = "not measured"
@@ -47,48 +51,57 @@ class Grid:
 
 def verdict_grid(result: TableResult) -> Grid:
     """One row for each variant: what was expected, what was found, what follows."""
-    head = ("variant", "expected", "difference [90 %]", "p", "detectable", "verdict")
+    head = ("variant", "expected", "difference [90 %]", "p if none", "p if it counts", "detectable", "verdict")
     return Grid("Verdicts", head, tuple(_verdict_row(result, name) for name in result.plan.table.variants))
 
 
 def _verdict_row(result: TableResult, name: str) -> tuple[str, ...]:
     expects = ABLATIONS[name].expects
     if expects is None:
-        return name, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING
+        return name, *[NOTHING] * 6
     expected = f"{expects.metric} {expects.direction} by {expects.at_least:g}"
     judged = result.judgements.get(name)
     if judged is None:
-        return name, expected, NOTHING, NOTHING, NOTHING, NOT_MEASURED
+        return name, expected, *[NOTHING] * 4, NOT_MEASURED
     decimals = decimals_of(expects.metric)
     return (
         name,
         expected,
         _with_interval(judged.effect.difference, judged.low, judged.high, decimals),
-        _p_value(judged),
+        _p_value(judged.p_confirmed),
+        _p_value(judged.p_refuted),
         _number(judged.detectable, decimals),
         judged.verdict,
     )
 
 
-def _p_value(judged: Judgement) -> str:
-    if math.isnan(judged.p_confirmed):
+def _p_value(p: float) -> str:
+    if math.isnan(p):
         return NOTHING
-    return "< .001" if judged.p_confirmed < 0.001 else f"{judged.p_confirmed:.3f}".lstrip("0") or "0"
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
 def mean_grids(result: TableResult) -> list[Grid]:
-    """For each subset, the mean of every metric, full method first."""
+    """For each subset, the mean of every metric: full method first, answers without a model last."""
     return [
         Grid(
-            f"{subset}: means over clips and seeds",
+            f"{subset}: means over {result.clips(subset)} clips and all seeds",
             ("variant", *(column.partition("/")[2] for column in columns)),
-            tuple(
-                (name, *(_number(result.mean(name, column), decimals_of(column)) for column in columns))
-                for name in result.plan.variants
+            (
+                *((name, *(_mean(result.mean(name, c), c) for c in columns)) for name in result.plan.variants),
+                *(
+                    (title, *(_mean(result.bound(title, c), c) for c in columns))
+                    for title, known in result.bounds.items()
+                    if not known.keys().isdisjoint(columns)
+                ),
             ),
         )
         for subset, columns in by_subset(result).items()
     ]
+
+
+def _mean(value: float, column: str) -> str:
+    return _number(value, decimals_of(column))
 
 
 def difference_grids(result: TableResult) -> list[Grid]:
@@ -184,14 +197,35 @@ def run_grid(result: TableResult) -> Grid:
 def facts(result: TableResult) -> list[str]:
     """What the numbers rest on, a line each."""
     plan, protocol = result.plan, result.protocol
+    counts = ", ".join(f"{subset} {result.clips(subset)}" for subset in by_subset(result))
     lines = [
-        f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; {protocol.clips} test clips of "
+        f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; test clips: {counts}; "
         f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, {protocol.source}/{protocol.split}; "
         f"protocol {protocol.id}.",
+        *_incomplete(result),
         *_measured_facts(result),
         *(f"In every run: {edit}." for edit in plan.edits),
     ]
     return [*lines, *([ONE_SEED] if len(plan.seeds) == 1 else [])]
+
+
+def _incomplete(result: TableResult) -> list[str]:
+    """Of how many clips the metrics are that some clips lack, if there are such."""
+    found = []
+    for subset, columns in by_subset(result).items():
+        for column in columns:
+            fewest, most = result.counted(column)
+            if not _is_of_set(result, column) and fewest < result.clips(subset):
+                found.append(f"{column} {fewest}" if fewest == most else f"{column} {fewest} to {most}")
+    told = "; means are over those, differences over those that both runs have"
+    return [f"Clips with a value, where not all have one: {', '.join(found)}{told}."] if found else []
+
+
+def _is_of_set(result: TableResult, column: str) -> bool:
+    """Whether there is one value for all clips."""
+    return all(
+        clips.keys() == {WHOLE_SET} for columns in result.samples.values() for clips in columns.get(column, {}).values()
+    )
 
 
 def _measured_facts(result: TableResult) -> list[str]:
@@ -263,7 +297,10 @@ def render_markdown(result: TableResult) -> str:
 def render_csv(result: TableResult) -> str:
     """One line for each variant and metric, numbers unrounded."""
     out = io.StringIO()
-    head = "variant column judged seeds pairs baseline_mean variant_mean difference low high p detectable verdict"
+    head = (
+        "variant column judged seeds pairs baseline_mean variant_mean difference low high p_if_none p_if_it_counts "
+        "detectable verdict"
+    )
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head.split())
     for name, columns in result.effects.items():
@@ -272,10 +309,10 @@ def render_csv(result: TableResult) -> str:
             primary = judged is not None and expects is not None and expects.metric == column
             low, high = interval(effect)
             numbers = (result.mean(BASELINE, column), result.mean(name, column), effect.difference, low, high)
-            p = judged.p_confirmed if judged is not None and primary else math.nan
+            tested = (judged.p_confirmed, judged.p_refuted) if judged is not None and primary else (math.nan, math.nan)
             least = judged.detectable if judged is not None and primary else detectable(effect)
             verdict = judged.verdict if judged is not None and primary else ""
-            cells = ["" if math.isnan(number) else repr(number) for number in (*numbers, p, least)]
+            cells = ["" if math.isnan(number) else repr(number) for number in (*numbers, *tested, least)]
             writer.writerow([name, column, str(primary).lower(), len(effect.by_seed), effect.clips, *cells, verdict])
     return out.getvalue()
 
@@ -301,16 +338,16 @@ def write_report(result: TableResult, record: RunDirectory) -> None:
 
 
 def _numbers(result: TableResult) -> dict[str, object]:
-    return {
-        "difference": {name: {c: e.difference for c, e in columns.items()} for name, columns in result.effects.items()},
+    """What is drawn of a table; its `summary` is what MLflow gets of every record."""
+    effects, judged = result.effects.items(), result.judgements.items()
+    summary = {
+        "difference": {name: {c: e.difference for c, e in columns.items()} for name, columns in effects},
         "seconds": {"shared": result.seconds_shared, **result.seconds},
-        "p": {
-            name: judged.p_confirmed
-            for name, judged in result.judgements.items()
-            if not math.isnan(judged.p_confirmed)
-        },
+        "p_if_none": {name: one.p_confirmed for name, one in judged if not math.isnan(one.p_confirmed)},
+        "p_if_it_counts": {name: one.p_refuted for name, one in judged if not math.isnan(one.p_refuted)},
         "speed_up": {f"{one.variant}/{one.against}": one.mean for one in result.speed_ups if one.mean is not None},
     }
+    return {"summary": summary}
 
 
 def _text(grid: Grid) -> str:

@@ -8,7 +8,7 @@ from ablations.registry import ABLATIONS
 from directanimator.errors import UserError
 from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
-from experiments.evaluation.comparison import Columns, scores_by_clip
+from experiments.evaluation.comparison import Columns, bounds_by_clip, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
 from experiments.record import HELD_OUT_LOSS, RunDirectory, training_seconds
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
@@ -28,6 +28,8 @@ class TableResult:
     """Of each other `subset/metric`."""
     samples: Mapping[str, Mapping[str, Samples]]
     """Scores by variant, then by `subset/metric`."""
+    bounds: Mapping[str, Columns]
+    """Scores of the trivial answers and of the ceiling, by title and `subset/metric`."""
     effects: Mapping[str, Mapping[str, Effect]]
     """Variant minus full method, by variant and `subset/metric`, where both have values."""
     judgements: Mapping[str, Judgement]
@@ -44,6 +46,24 @@ class TableResult:
     def columns(self) -> list[str]:
         """Every measured `subset/metric`, in the order of the evaluation."""
         return list(self.samples[BASELINE])
+
+    def clips(self, subset: str) -> int:
+        """Clips of a subset."""
+        every = [seeds for column, seeds in self.samples[BASELINE].items() if column.startswith(f"{subset}/")]
+        return max(len(clips) for seeds in every for clips in seeds.values())
+
+    def counted(self, column: str) -> tuple[int, int]:
+        """Fewest and most clips with a value, of any run."""
+        counts = [
+            sum(not math.isnan(value) for value in clips.values())
+            for columns in self.samples.values()
+            for clips in columns.get(column, {}).values()
+        ]
+        return min(counts), max(counts)
+
+    def bound(self, title: str, column: str) -> float:
+        """Mean over clips of an answer without a model; NaN if it has none."""
+        return _mean(list(self.bounds[title].get(column, {}).values()))
 
     def mean(self, variant: str, column: str) -> float:
         """Mean over the clips of each seed, then over seeds; NaN if nothing was measured."""
@@ -63,12 +83,15 @@ def read_table(plan: Plan) -> TableResult:
     protocols: list[Protocol] = []
     measured: dict[str, Column] = {}
     samples: dict[str, dict[str, dict[int, Mapping[int, float]]]] = {name: {} for name in plan.variants}
+    evaluations: dict[str, dict[str, object]] = {}
     for run in plan.runs:
-        protocol, columns, others = _scores(run.variant, run.seed, _directory(run.stage("cross_id")))
+        directory, name = _directory(run.stage("cross_id")), f"{run.variant}, seed {run.seed}"
+        evaluations[name] = read_evaluation(directory)
+        protocol, columns, others = _scores(name, evaluations[name], directory)
         protocols.append(protocol)
-        for name, other in others.items():
-            check_alike(name, measured.setdefault(name, other), other)
-        for column, clips in {**columns, **{name: other.values for name, other in others.items()}}.items():
+        for column, other in others.items():
+            check_alike(column, measured.setdefault(column, other), other)
+        for column, clips in {**columns, **{column: other.values for column, other in others.items()}}.items():
             samples[run.variant].setdefault(column, {})[run.seed] = clips
     for protocol in protocols[1:]:
         compare(protocols[0], protocol)
@@ -81,6 +104,7 @@ def read_table(plan: Plan) -> TableResult:
         protocol=protocols[0],
         measured={name: column.protocol for name, column in measured.items()},
         samples=samples,
+        bounds=bounds_by_clip(evaluations),
         effects=effects,
         judgements=judge(_expected(effects)),
         curves=curves,
@@ -94,8 +118,9 @@ def _directory(name: str) -> RunDirectory:
     return RunDirectory(runs_root() / name)
 
 
-def _scores(variant: str, seed: int, run: RunDirectory) -> tuple[Protocol, Columns, dict[str, Column]]:
-    evaluation, name = read_evaluation(run), f"{variant}, seed {seed}"
+def _scores(
+    name: str, evaluation: Mapping[str, object], run: RunDirectory
+) -> tuple[Protocol, Columns, dict[str, Column]]:
     try:
         return *scores_by_clip(name, evaluation), measured_columns(name, evaluation)
     except UserError as problem:

@@ -5,7 +5,8 @@ training, so it is the unit that is resampled: the clips of a seed share its luc
 another training would come out. The test clips are taken as they are. The standard error is that of the cluster
 bootstrap over seeds, with Student's t for as few clusters. Confirmed: the difference goes where it was expected, with
 a one-sided error of 5 % over the whole table (Holm), and is at least as large as what counts. Refuted: a difference
-that counts is excluded, with the same error. Everything else is not distinguishable. One seed: no interval, no verdict.
+that counts is excluded, with the same error. Everything else is not distinguishable. One seed, or several that differ
+by the very same: no interval, no verdict, since nothing tells how others would come out.
 
 Source: Holm 1979; Cameron, Gelbach and Miller 2008 (few clusters: cluster bootstrap standard error with t)."""
 
@@ -15,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Float64
 from scipy.optimize import brentq
-from scipy.special import nctdtr, stdtr, stdtrit
+from scipy.special import chdtri, ndtr, stdtr, stdtrit
 
 from directanimator.errors import UserError
 
@@ -31,6 +34,10 @@ INTERVAL_LEVEL = 1 - 2 * ERROR
 """Level of the intervals: both ends are one-sided bounds at the table's error, before Holm's correction."""
 POWER = 0.8
 """Chance of finding the minimum detectable effect."""
+_ROUNDING = 1e-12
+"""Relative difference up to which seeds are equal."""
+_QUADRATURE = 4096
+"""Equally likely spreads over which power is averaged."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,14 @@ class Effect:
 
     @property
     def standard_error(self) -> float:
-        """Of the difference; NaN with one seed.
+        """Of the difference; NaN with one seed, or with several that are equal and so show no spread.
 
         What the bootstrap that draws whole seeds gives without end, times n / (n - 1) in variance, which it lacks."""
         n = len(self.by_seed)
-        if n == 1:
+        if max(self.by_seed) - min(self.by_seed) <= _ROUNDING * max(map(abs, self.by_seed)):
             return math.nan
         center = self.difference
-        return math.sqrt(math.fsum((value - center) ** 2 for value in self.by_seed) / (n - 1) / n)
+        return math.hypot(*(value - center for value in self.by_seed)) / math.sqrt((n - 1) * n)
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,15 @@ class Judgement:
     effect: Effect
     verdict: Verdict
     low: float
-    """Lower end of the interval; NaN with one seed, like all below."""
+    """Lower end of the interval; NaN without a standard error, like all below."""
     high: float
     p_confirmed: float
     """Chance of a difference so far in the expected direction if there is none; corrected by Holm."""
     p_refuted: float
     """Chance of a difference so far below what counts if it is that large; corrected by Holm."""
     detectable: float
-    """Difference that these seeds would confirm with 80 % power, were this the table's strictest test."""
+    """True difference that these seeds would confirm with 80 % power, were this the table's strictest test; what counts
+    at least."""
 
 
 def paired_effect(variant: Samples, baseline: Samples) -> Effect:
@@ -105,39 +113,55 @@ def paired_effect(variant: Samples, baseline: Samples) -> Effect:
 
 
 def interval(effect: Effect, level: float = INTERVAL_LEVEL) -> tuple[float, float]:
-    """Ends of the two-sided interval of the difference; both NaN with one seed."""
-    if len(effect.by_seed) == 1:
-        return math.nan, math.nan
+    """Ends of the two-sided interval of the difference; both NaN without a standard error."""
     reach = float(stdtrit(len(effect.by_seed) - 1, (1 + level) / 2)) * effect.standard_error
     return effect.difference - reach, effect.difference + reach
 
 
-def power(difference: float, spread: float, seeds: int, error: float = ERROR) -> float:
-    """Chance that the one-sided t test over `seeds` finds a true `difference` >= 0 whose seeds spread by `spread`.
+def power(difference: float, spread: float, seeds: int, at_least: float = 0.0, error: float = ERROR) -> float:
+    """Chance that `seeds` confirm a true `difference` >= 0, about which they spread by `spread`; in [0, 1].
 
-    Raises: ValueError for fewer than two seeds or a spread that is not positive."""
-    if seeds < 2 or not spread > 0:
-        raise ValueError(f"power needs two seeds and a positive spread, got {seeds} and {spread}")
-    critical = stdtrit(seeds - 1, 1 - error)
-    return float(1 - nctdtr(seeds - 1, difference * math.sqrt(seeds) / spread, critical))
-
-
-def detectable(effect: Effect, error: float = ERROR) -> float:
-    """The smallest true difference that the seeds, spread as they are, would find with 80 % power; NaN with one seed.
-
-    Judged from a spread that is itself measured on the few seeds."""
-    n = len(effect.by_seed)
-    if n == 1:
-        return math.nan
-    return effect.standard_error * math.sqrt(n) * _detectable_in_spreads(n, error)
+    The one-sided t test has to find it, and what is observed has to count.
+    Integrated over the spread that is observed, of which the mean is independent.
+    Raises: ValueError for fewer than two seeds, a spread that is not positive, or at_least below 0."""
+    if seeds < 2 or not spread > 0 or at_least < 0:
+        given = f"{seeds}, {spread} and {at_least}"
+        raise ValueError(f"power needs two seeds, a positive spread and a size from 0 on, got {given}")
+    return _power_in_spreads(difference / spread, seeds, at_least / spread, error)
 
 
 @functools.cache
-def _detectable_in_spreads(seeds: int, error: float) -> float:
-    most = 1.0
-    while power(most, 1.0, seeds, error) < POWER:
+def _observed_spreads(seeds: int) -> Float64[np.ndarray, " q"]:
+    """Spreads that so many seeds may show of a true one of 1, each as likely as the next."""
+    shares = (np.arange(_QUADRATURE) + 0.5) / _QUADRATURE
+    return np.sqrt(chdtri(seeds - 1, shares) / (seeds - 1))
+
+
+def _power_in_spreads(difference: float, seeds: int, at_least: float, error: float) -> float:
+    critical = float(stdtrit(seeds - 1, 1 - error))
+    needed = np.maximum(at_least, critical * _observed_spreads(seeds) / math.sqrt(seeds))
+    return float(ndtr((difference - needed) * math.sqrt(seeds)).mean())
+
+
+def detectable(effect: Effect, at_least: float = 0.0, error: float = ERROR) -> float:
+    """The smallest true difference that the seeds, spread as they are, would confirm with 80 % power; NaN without a
+    standard error.
+
+    Judged from a spread that is itself measured on the few seeds."""
+    n = len(effect.by_seed)
+    spread = effect.standard_error * math.sqrt(n)
+    if math.isnan(spread):
+        return math.nan
+    if spread <= _ROUNDING * at_least:
+        return at_least
+    return spread * _detectable_in_spreads(n, at_least / spread, error)
+
+
+def _detectable_in_spreads(seeds: int, at_least: float, error: float) -> float:
+    most = max(1.0, 2 * at_least)
+    while _power_in_spreads(most, seeds, at_least, error) < POWER:
         most *= 2
-    return float(brentq(lambda difference: power(difference, 1.0, seeds, error) - POWER, 0.0, most))
+    return float(brentq(lambda difference: _power_in_spreads(difference, seeds, at_least, error) - POWER, 0.0, most))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -155,11 +179,12 @@ def holm(values: Sequence[float]) -> list[float]:
 def judge(effects: Mapping[str, tuple[Effect, Hypothesis]]) -> dict[str, Judgement]:
     """The verdict on every variant of a table, by name, corrected for their number.
 
-    A variant with one seed is not tested, and does not count. Raises: ValueError if what counts is not above 0."""
+    A variant without a standard error is not tested, and does not count.
+    Raises: ValueError if what counts is not above 0."""
     for name, (_, hypothesis) in effects.items():
         if not hypothesis.at_least > 0:
             raise ValueError(f"{name}: the smallest difference that counts must be above 0, got {hypothesis.at_least}")
-    tested = [name for name, (effect, _) in effects.items() if len(effect.by_seed) > 1]
+    tested = [name for name, (effect, _) in effects.items() if not math.isnan(effect.standard_error)]
     for_it = dict(zip(tested, holm([_p_above(*effects[name], threshold=0.0) for name in tested]), strict=True))
     against = dict(zip(tested, holm([_p_below(*effects[name]) for name in tested]), strict=True))
     judged = {}
@@ -167,7 +192,7 @@ def judge(effects: Mapping[str, tuple[Effect, Hypothesis]]) -> dict[str, Judgeme
         low, high = interval(effect)
         p_confirmed, p_refuted = for_it.get(name, math.nan), against.get(name, math.nan)
         verdict = _verdict(_expected_way(effect, hypothesis), hypothesis.at_least, p_confirmed, p_refuted)
-        strictest = detectable(effect, ERROR / max(1, len(tested)))
+        strictest = detectable(effect, hypothesis.at_least, ERROR / max(1, len(tested)))
         judged[name] = Judgement(effect, verdict, low, high, p_confirmed, p_refuted, strictest)
     return judged
 
@@ -195,7 +220,4 @@ def _p_below(effect: Effect, hypothesis: Hypothesis) -> float:
 
 
 def _tail(distance: float, effect: Effect) -> float:
-    error = effect.standard_error
-    if error == 0:
-        return 0.0 if distance > 0 else 1.0
-    return float(stdtr(len(effect.by_seed) - 1, -distance / error))
+    return float(stdtr(len(effect.by_seed) - 1, -distance / effect.standard_error))

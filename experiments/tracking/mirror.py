@@ -201,14 +201,20 @@ class Mirror:
         file = self._run.evaluation_file
         if not file.exists():
             return
-        means = flattened(json.loads(file.read_bytes()).get("summary", {}))
-        numbers = {path.replace(".", "/"): value for path, value in means.items() if isinstance(value, int | float)}
+        numbers = evaluation_numbers(json.loads(file.read_bytes()))
         when, step = _milliseconds(file.stat().st_mtime), self._last_step()
         points = [Metric(_legal(k), float(v), when, step, model_id=self._state.model_id) for k, v in numbers.items()]
         self._push_points(client, points)
 
     def _last_step(self) -> int:
         return max((record.step for record in self._run.metrics.read()), default=0)
+
+
+def evaluation_numbers(evaluation: Mapping[str, object]) -> dict[str, float]:
+    """What is drawn of a record's evaluation.json: the numbers of its `summary`, by their path."""
+    summary = evaluation.get("summary", {})
+    leaves = flattened(summary) if isinstance(summary, Mapping) else {}
+    return {path.replace(".", "/"): float(v) for path, v in leaves.items() if isinstance(v, int | float)}
 
 
 def _points(record: MetricRecord) -> "list[Metric]":

@@ -19,7 +19,7 @@ from directanimator.metrics.catalog import (
     SetMetric,
     chosen,
     extractors_of,
-    values_of,
+    vectors_of,
 )
 from directanimator.metrics.degradations import DEGRADATIONS, STRENGTHS, degraded
 from directanimator.metrics.features import Frames, Networks, observe
@@ -138,7 +138,7 @@ def responses(clips: Sequence[OrderingClip], metrics: Metrics) -> dict[str, dict
 def _value(metric: ClipMetric | SetMetric, evidence: Sequence[ClipEvidence], networks: Networks) -> float:
     if isinstance(metric, SetMetric):
         made, true = [one.generated for one in evidence], [one.target for one in evidence]
-        return metric.compute(values_of(metric, made), values_of(metric, true))
+        return metric.compute(vectors_of(metric, made), vectors_of(metric, true))
     values = np.array([_clip_value(metric, one, networks) for one in evidence])
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 

@@ -64,7 +64,8 @@ def bias_report(features: Mapping[str, np.ndarray]) -> str:
         "the first set of each pair, mean; "
         "it is what the report of `python -m directanimator.metrics` prints beside a distance.",
         "",
-        "Levels at different N cannot be compared, and a distance below the one of its own N says nothing.",
+        "Levels at different N cannot be compared. Between independent sets a distance near the one of its own N says "
+        "nothing; answers to the very clips that they are compared with share their chance, and equal sets are at 0.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -79,8 +80,9 @@ def _bias_rows(features: Mapping[str, np.ndarray], count: int) -> list[list[str]
         if not pairs:
             continue
         distances = [frechet_distance(first, second) for first, second in pairs]
-        estimates = [small_sample_bias(first) for first, _ in pairs]
-        kernel = [kernel_distance(first, second) for first, second in pairs]
+        clips = [[np.split(vectors, len(vectors)) for vectors in pair] for pair in pairs]
+        estimates = [small_sample_bias(first) for first, _ in clips]
+        kernel = [kernel_distance(first, second, paired=False) for first, second in clips]
         digits = 1 if max(distances) > 50 else 3
         spread = f"{min(distances):.{digits}f} to {max(distances):.{digits}f}"
         rows.append(

@@ -21,7 +21,7 @@ from directanimator.metrics.feature_cache import FeatureCache
 from directanimator.metrics.features import Extractor, Networks
 from directanimator.metrics.folders import Folders, measure
 from directanimator.metrics.image import psnr
-from directanimator.metrics.intervals import bootstrap_mean
+from directanimator.metrics.intervals import mean_interval
 from directanimator.metrics.protocol import MetricProtocol
 from tests.strategies import seeds
 
@@ -68,7 +68,7 @@ def test_the_report_holds_means_intervals_and_every_clip(pair, capsys):
     wanted = {f"clip_{number}": psnr(noisy(number), clip(number) // 2) for number in range(7)}
     found = report(pair)["by_name"]["psnr"]
     assert found["clips"] == pytest.approx(wanted)
-    interval = bootstrap_mean(list(wanted.values()))
+    interval = mean_interval(list(wanted.values()))
     assert (found["value"], found["low"], found["high"]) == pytest.approx((interval.mean, interval.low, interval.high))
     with (pair / "out" / "clips.csv").open() as file:
         rows = {row["clip"]: float(row["psnr"]) for row in csv.DictReader(file)}
@@ -252,6 +252,19 @@ def test_differences_to_an_earlier_report_are_paired_by_clip(pair, capsys):
     assert f"minus {earlier}" in capsys.readouterr().out
 
 
+def test_a_clip_that_either_report_has_no_value_of_leaves_the_difference_of_the_others(pair):
+    run(pair)
+    earlier = pair / "earlier.json"
+    before = json.loads((pair / "out" / "report.json").read_text())
+    entry = next(entry for entry in before["metrics"] if entry["metric"] == "psnr")
+    entry["clips"]["clip_0"] = None
+    entry["protocol"] |= {"clips": 6, "items": 6}
+    earlier.write_text(json.dumps(before))
+    run(pair, f"against={earlier}")
+    (line,) = [line for line in report(pair)["differences"] if line.startswith("psnr:")]
+    assert "on 6 clips" in line
+
+
 def test_reports_on_another_target_are_not_compared_and_the_field_is_named(pair):
     run(pair)
     earlier = pair / "earlier.json"
@@ -312,7 +325,7 @@ def test_a_distance_of_sets_says_n_and_its_bias(pair, stub):
     assert (fvd.protocol.clips, fvd.protocol.items, fvd.protocol.window) == (7, 28, 16)
     assert re.fullmatch("[0-9a-f]{12}", fvd.protocol.weights)
     assert fvd.protocol.network == "i3d 1"
-    assert fvd.bias > 0
+    assert math.isnan(fvd.bias)  # of seven clips there are no quarters
     assert kvd.bias == 0
     assert fvd.interval is None
 

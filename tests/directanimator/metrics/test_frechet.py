@@ -87,19 +87,26 @@ def test_the_arithmetic_is_double(seed, kind):
     assert frechet_distance(first, second) == wanted
 
 
-@pytest.mark.parametrize(("count", "width"), [(32, 200), (64, 200), (200, 40)])
-def test_the_estimated_bias_is_near_the_distance_of_two_sets_of_one_distribution(count, width):
+@pytest.mark.parametrize(
+    ("count", "frames", "width"), [(32, 1, 200), (64, 1, 200), (200, 1, 40), (48, 9, 64), (24, 20, 64)]
+)
+def test_the_estimated_bias_is_near_the_distance_of_two_independent_sets(count, frames, width):
+    """However alike the frames of a clip are: what they share is no further clip."""
     rng = np.random.default_rng(7)
     scale = np.linspace(3, 0.2, width)
-    pairs = [(rng.normal(size=(2, count, width)) * scale) for _ in range(4)]
-    truth = np.mean([frechet_distance(*pair) for pair in pairs])
-    estimate = np.mean([small_sample_bias(pair[0]) for pair in pairs])
-    assert estimate == pytest.approx(truth, rel=0.2)
+
+    def clips():
+        return list(scale * (rng.normal(size=(count, 1, width)) + 0.2 * rng.normal(size=(count, frames, width))))
+
+    pairs = [(clips(), clips()) for _ in range(4)]
+    truth = np.mean([frechet_distance(*map(np.concatenate, pair)) for pair in pairs])
+    assert np.mean([small_sample_bias(first) for first, _ in pairs]) == pytest.approx(truth, rel=0.25)
 
 
-def test_too_few_items_have_no_estimate():
-    assert np.isnan(small_sample_bias(np.zeros((7, 3))))
-    assert small_sample_bias(np.ones((8, 3))) == 0
+def test_too_few_clips_have_no_estimate():
+    assert np.isnan(small_sample_bias([np.zeros((5, 3))] * 7))
+    assert np.isnan(small_sample_bias([np.zeros((5, 3))] * 7 + [np.zeros((0, 3))]))
+    assert small_sample_bias([np.ones((1, 3))] * 8) == 0
 
 
 @pytest.mark.parametrize(

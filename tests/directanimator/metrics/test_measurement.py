@@ -1,5 +1,6 @@
 """Clips in memory are measured as clips on disk are, and the protocol says what they were compared with."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -116,6 +117,18 @@ def test_other_clips_of_a_role_change_the_protocol_of_the_metrics_that_look_at_t
     everyone = [clips(0, **{"driving": 100, "reference": 200, role: shift}) for shift in (300, 400)]
     first, second = (measure_clips(several, chosen(",".join(names)), networks=Nobody()) for several in everyone)
     assert {name for name in names if ids(first)[name] != ids(second)[name]} == LOOKED_AT[role]
+
+
+@pytest.mark.parametrize("name", ["person", "dlib_face"])
+def test_another_version_of_whoever_looks_first_is_another_protocol(stubs, monkeypatch, name):
+    """Who finds the face decides in which frames there is one, and how it is aligned."""
+    metrics = chosen("psnr,plc,fis_dlib,fts_dlib")
+    before = measure_clips(clips(0), metrics, networks=Nobody())
+    bumped = dataclasses.replace(features.EXTRACTORS[name], version=2)
+    monkeypatch.setitem(features.EXTRACTORS, name, bumped)
+    after = measure_clips(clips(0), metrics, networks=Nobody())
+    changed = {metric for metric, protocol in ids(before).items() if ids(after)[metric] != protocol}
+    assert changed == {"plc", "fis_dlib", "fts_dlib"} - ({"plc"} if name == "dlib_face" else set())
 
 
 def test_a_missing_role_leaves_out_the_metrics_that_need_it(stubs):

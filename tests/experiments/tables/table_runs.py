@@ -18,6 +18,9 @@ CLIPS = 4
 MEASURED = ("l1", "fid_mobilenetv2")
 """A metric that has a value for each clip, and one that has a single value for all."""
 
+BOUNDS = {"repeat_reference": 31.25, "paste_driving_frame": 32.25, "ceiling": 77.25}
+"""Motion of the first clip, by answer without a model."""
+
 Score = Callable[[PlannedRun, str, int], float | None]
 """Of a run, a `subset/metric` and a clip."""
 
@@ -59,13 +62,17 @@ def evaluation_of(run: PlannedRun, score: Score = noise) -> dict[str, object]:
         ]
         for subset in ("self", "cross")
     }
+    bounds = {
+        name: {subset: [{"clip": float(clip), "motion": level + clip} for clip in range(CLIPS)] for subset in clips}
+        for name, level in BOUNDS.items()
+    }
     return {
         "protocol": protocol_of(run.spec).model_dump(mode="json"),
         "sampling": run.spec.sampling.model_dump(mode="json"),
         "seed": run.seed,
         "clips": clips,
-        "trivial": {},
-        "ceiling": {},
+        "trivial": {name: scores for name, scores in bounds.items() if name != "ceiling"},
+        "ceiling": bounds["ceiling"],
         "measured": {subset: _measured(run, subset, score) for subset in ("self", "cross")},
     }
 

@@ -37,7 +37,18 @@ from experiments.tables.report import (
     verdict_grid,
 )
 from experiments.tables.result import TableResult, read_table
-from tests.experiments.tables.table_runs import MEASURED, WORDS, evaluation_of, finish, metric_protocol, noise, plan_of
+from experiments.tracking.mirror import evaluation_numbers
+from tests.experiments.tables.table_runs import (
+    BOUNDS,
+    CLIPS,
+    MEASURED,
+    WORDS,
+    evaluation_of,
+    finish,
+    metric_protocol,
+    noise,
+    plan_of,
+)
 
 ANY_PLACE = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -175,6 +186,32 @@ def test_a_metric_that_the_catalog_has_no_more_is_shown_all_the_same():
     assert "retired" in render_text(read_table(plan)) + render_csv(read_table(plan))
 
 
+@pytest.mark.parametrize("render", [render_markdown, lambda result: page.render_page(result, "<svg/>", b"")])
+def test_means_stand_beside_what_anyone_could_answer_without_a_model(render):
+    text = render(finished("seeds=2"))
+    assert text.count("repeat the reference") == 2
+    assert text.count("paste the driving frame") == 1  # on same-ID clips it is the target
+    assert text.count("ceiling") == 2
+    assert {f"{level + (CLIPS - 1) / 2:.3f}" for level in BOUNDS.values()} <= set(re.findall(r"\d+\.\d+", text))
+
+
+@ANY_PLACE
+@given(st.integers(0, CLIPS - 1), st.integers(0, CLIPS - 1))
+def test_every_form_says_of_how_many_clips_a_metric_is_that_some_lack(first: int, second: int):
+    def score(run: PlannedRun, column: str, clip: int) -> float | None:
+        lacking = second if run.variant == "no_same2x" else first
+        return None if column == "cross/mask_iou" and clip < lacking else noise(run, column, clip)
+
+    result = finished("seeds=2", score=score)
+    fewest, most = sorted((CLIPS - first, CLIPS - second))
+    told = f"cross/mask_iou {fewest}" if fewest == most else f"cross/mask_iou {fewest} to {most}"
+    for text in (render_text(result), render_markdown(result), page.render_page(result, "<svg/>", b"")):
+        flat = " ".join(text.split())
+        assert "test clips: self 4, cross 4" in flat
+        assert (told in flat) == (fewest < CLIPS)
+        assert "self/motion 4" not in flat
+
+
 def test_csv_holds_the_numbers_unrounded():
     result = finished("seeds=3")
     rows = list(csv.DictReader(io.StringIO(render_csv(result))))
@@ -205,7 +242,7 @@ def test_latex_is_escaped_and_names_its_runs():
     text = render_latex(result)
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert not re.search(r"(?<!\\)[_%#]", " ".join(body))
-    assert all(line.count(" & ") == 5 for line in body if line.endswith(r"\\"))
+    assert all(line.count(" & ") == 6 for line in body if line.endswith(r"\\"))
     assert all(run.stage("cross_id") in text for run in result.plan.runs)
 
 
@@ -270,9 +307,9 @@ def test_a_finished_table_is_reported_without_running_anything(capsys: pytest.Ca
     assert record.status == "finished"
     names = {path.name for path in record.media.iterdir()}
     assert names == {"table.md", "table.csv", "table.tex", "table.html", "forest.svg", "clips.png"}
-    numbers = json.loads(record.evaluation_file.read_text())
-    assert numbers["difference"]["no_same2x"]["cross/motion"] == read_table(plan).effects["no_same2x"][
-        "cross/motion"].difference  # fmt: skip
+    drawn, effects = evaluation_numbers(json.loads(record.evaluation_file.read_text())), read_table(plan).effects
+    assert drawn["difference/no_same2x/cross/motion"] == effects["no_same2x"]["cross/motion"].difference
+    assert drawn["p_if_it_counts/no_same2x"] == read_table(plan).judgements["no_same2x"].p_refuted
     assert record.record().tags["verdict.no_same2x"] == read_table(plan).judgements["no_same2x"].verdict
     assert "Verdicts" in capsys.readouterr().out
 
