@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OPTIONS = ("--fresh", "--debug", "--help")
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 SHOWN_PACKAGES = 5
+NOWHERE = "nothing"
+ALL_ELSE = "bounds, means and settings"
 SHORTEST_START = 4
 """Characters of a name that may stand for the whole."""
 DAMAGED = "was edited after it finished, so there is nothing to compare with"
@@ -159,6 +161,7 @@ def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
 
     Raises: UserError if the run is unfinished, was edited, or was measured by another protocol."""
     from experiments.evaluation.evaluate import is_evaluated
+    from experiments.evaluation.measures import networks_for
 
     if run.status != "finished":
         raise UserError(f"{run.path.name} is {run.status}, not finished; finish it with the command that started it")
@@ -168,7 +171,7 @@ def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
             raise UserError(f"{part.evaluation_file} is missing, so there is nothing to compare with")
         if part.was_edited():
             raise UserError(f"{part.path} {DAMAGED}")
-    if not is_evaluated(run, spec):
+    if not is_evaluated(run, spec, networks_for(spec, "cross_id")):
         raise UserError(f"{run.path.name} was evaluated by another protocol; numbers of two protocols are not compared")
 
 
@@ -194,13 +197,27 @@ def _packages(text: str) -> dict[str, str]:
 
 
 def compare(run: RunDirectory, rebuilt: RunDirectory) -> list[Line]:
-    """What was compared: the curves and weights of both stages, then every score."""
+    """What was compared: the curves, weights and evaluations of both stages, the student's number by number."""
     lines: list[Line] = []
     for name, pair in (("teacher", tuple(map(_teacher, (run, rebuilt)))), ("student", (run, rebuilt))):
         lines.append(compare_curves(name, *(part.metrics.read() for part in pair)))
         lines.append(_compare_weights(name, *(part.model / WEIGHTS for part in pair)))
-    old, new = (json.loads(part.evaluation_file.read_bytes()) for part in (run, rebuilt))
-    return [*lines, *compare_scores(old, new)]
+    (taught, retaught), (old, new) = (
+        [json.loads(part.evaluation_file.read_bytes()) for part in pair]
+        for pair in (tuple(map(_teacher, (run, rebuilt))), (run, rebuilt))
+    )
+    return [*lines, *_compare_taught(taught, retaught), *compare_scores(old, new)]
+
+
+def _compare_taught(old: Mapping[str, object], new: Mapping[str, object]) -> list[Line]:
+    """Whether the teacher's scores agree, where they can: one that was trained for another run has that one's subsets,
+    and its sampling."""
+    clips, others = old["clips"], new["clips"]
+    assert isinstance(clips, Mapping)
+    assert isinstance(others, Mapping)
+    shared = [subset for subset in clips if subset in others] if old.get("sampling") == new.get("sampling") else []
+    first, second = ({subset: found[subset] for subset in shared} for found in (clips, others))
+    return [_compare_part("teacher's scores", dict(_leaves(first)), dict(_leaves(second)))] if shared else []
 
 
 def _teacher(run: RunDirectory) -> RunDirectory:
@@ -231,9 +248,12 @@ def _exact(values: Mapping[str, float]) -> dict[str, str]:
 
 
 def compare_scores(old: Mapping[str, object], new: Mapping[str, object]) -> list[Line]:
-    """For each subset and measure of either: whether all clips agree, else the means and the largest difference."""
+    """For each subset and measure of either evaluation: whether all clips agree, else the means and the largest
+    difference. Then a line for each metric of the field, and one for all else that is written there."""
     first, second = _by_measure(old), _by_measure(new)
-    return [_compare_score(name, first.get(name), second.get(name)) for name in {**first, **second}]
+    lines = [_compare_score(name, first.get(name), second.get(name)) for name in {**first, **second}]
+    parts, others = _by_part(old), _by_part(new)
+    return lines + [_compare_part(name, parts.get(name, {}), others.get(name, {})) for name in {**parts, **others}]
 
 
 Score = float | None
@@ -250,6 +270,45 @@ def _by_measure(evaluation: Mapping[str, object]) -> dict[str, list[Score]]:
                 if name != "clip":
                     found.setdefault(f"{subset}/{name}", []).append(value)
     return found
+
+
+def _by_part(evaluation: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """All but the clips' scores, by what a line is about, then by path."""
+    found: dict[str, dict[str, object]] = {}
+    for name, value in evaluation.items():
+        if name == "measured" and isinstance(value, Mapping):
+            for subset, measurement in value.items():
+                for entry in measurement["metrics"]:
+                    found[f"{subset}/{entry['metric']}"] = dict(_leaves(entry))
+        elif name != "clips":
+            found.setdefault(ALL_ELSE, {}).update(_leaves(value, name))
+    return found
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    match value:
+        case Mapping():
+            parts = [(str(key), inner) for key, inner in value.items()]
+        case list():
+            parts = [(str(index), inner) for index, inner in enumerate(value)]
+        case _:
+            yield path, value
+            return
+    for key, inner in parts:
+        yield from _leaves(inner, f"{path}/{key}" if path else key)
+
+
+def _compare_part(name: str, old: Mapping[str, object], new: Mapping[str, object]) -> Line:
+    if not old or not new:
+        return Line(name, old == new, f"only {'rebuilt' if not old else 'recorded'}")
+    differing = [path for path in {**old, **new} if old.get(path, NOWHERE) != new.get(path, NOWHERE)]
+    if differing:
+        path = differing[0]
+        words = f"{path} {old.get(path, NOWHERE)} recorded, {new.get(path, NOWHERE)} rebuilt"
+        return Line(name, False, f"{words}; {len(differing)} of {len({**old, **new})} differ")
+    value = old.get("value")
+    shown = f"{format_value(float(f'{value:.6g}'))}, " if isinstance(value, float) else ""
+    return Line(name, True, f"{shown}equal in all {len(old)} entries")
 
 
 def _compare_score(name: str, old: Sequence[Score] | None, new: Sequence[Score] | None) -> Line:

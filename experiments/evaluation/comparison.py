@@ -47,6 +47,8 @@ class _Evaluation(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
     protocol: dict[str, object]
     seed: int
+    targets: dict[str, str] = {}
+    """Digest of the test clips' pixels, by subset; none in an evaluation of before it was taken."""
     clips: dict[str, list[dict[str, float | None]]]
     trivial: dict[str, dict[str, list[dict[str, float | None]]]]
     ceiling: dict[str, list[dict[str, float | None]]]
@@ -115,6 +117,25 @@ def scores_by_clip(name: str, evaluation: Mapping[str, object]) -> tuple[Protoco
     return Protocol.of_record(parsed.protocol), _columns(parsed.clips)
 
 
+def check_targets(evaluations: Mapping[str, Mapping[str, object]]) -> None:
+    """Nothing, if evaluations by name were made on the very same pixels, as far as they tell.
+
+    Raises: UserError naming two that were not, or one that is malformed."""
+    _check_targets({name: _parsed(name, evaluation) for name, evaluation in evaluations.items()})
+
+
+def _check_targets(evaluations: Mapping[str, _Evaluation]) -> None:
+    known: dict[str, tuple[str, str]] = {}
+    for name, one in evaluations.items():
+        for subset, digest in one.targets.items():
+            first, other = known.setdefault(subset, (name, digest))
+            if other != digest:
+                raise UserError(
+                    f"{first} and {name} cannot be compared: their {subset} clips have other pixels ({other} and "
+                    f"{digest}); remove evaluation.json of the older one, and it is evaluated again"
+                )
+
+
 def bounds_by_clip(evaluations: Mapping[str, Mapping[str, object]]) -> dict[str, Columns]:
     """The scores of the trivial answers by their title, and last those of the ceiling, from evaluations by name.
 
@@ -131,6 +152,7 @@ def _report(evaluations: Mapping[str, Sequence[Mapping[str, object]]]) -> _Repor
     protocols = [Protocol.of_record(one.protocol) for one in everything]
     for protocol in protocols[1:]:
         compare(protocols[0], protocol)
+    _check_targets({f"{name}, seed {one.seed}": one for name, several in parsed.items() for one in several})
     variants = [_variant(name, several) for name, several in parsed.items()]
     *trivial, ceiling = [_Answer(title, columns) for title, columns in _bounds(everything).items()]
     tables = [table for subset in SUBSETS for table in _tables(subset, variants, trivial, ceiling)]

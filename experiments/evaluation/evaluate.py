@@ -3,6 +3,7 @@
 Scores by ground truth come first; the metrics of the field stand beside them."""
 
 import functools
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -127,6 +128,7 @@ def evaluate(
         "sampling": spec.sampling.model_dump(mode="json"),
         "networks": list(networks),
         "seed": spec.seed,
+        "targets": {subset: digest_of(chosen) for subset, chosen in clips.items()},
         "clips": scores,
         "trivial": {
             name: {subset: bound.trivial[name] for subset, bound in bounds.items()}
@@ -137,6 +139,15 @@ def evaluate(
         "summary": summary,
     }
     write_json(run.evaluation_file, _without_nan(report))
+
+
+def digest_of(clips: Sequence[TestClip]) -> str:
+    """Twelve hexadecimal digits of all pixels that the scores of these clips rest on."""
+    found = hashlib.sha256()
+    for clip in clips:
+        for pixels in (clip.item.target, clip.item.reference, clip.driving):
+            found.update(f"{pixels.shape}".encode() + pixels.tobytes())
+    return found.hexdigest()[:12]
 
 
 def _in_roles(

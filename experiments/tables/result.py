@@ -8,7 +8,7 @@ from ablations.registry import ABLATIONS
 from directanimator.errors import UserError
 from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
-from experiments.evaluation.comparison import Columns, bounds_by_clip, scores_by_clip
+from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
 from experiments.record import HELD_OUT_LOSS, RunDirectory, training_seconds
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
@@ -95,6 +95,7 @@ def read_table(plan: Plan) -> TableResult:
             samples[run.variant].setdefault(column, {})[run.seed] = clips
     for protocol in protocols[1:]:
         compare(protocols[0], protocol)
+    check_targets(evaluations)
     curves = {name: _curves(plan, name) for name in plan.variants}
     effects = {name: _effects(samples[name], samples[BASELINE]) for name in plan.table.variants}
     stage_seconds = {run.stage(stage): training_seconds(_directory(run.stage(stage)).metrics.read())

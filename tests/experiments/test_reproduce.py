@@ -1,5 +1,7 @@
 """A run is rebuilt from its record: what is equal, what differs and by how much, and which records are refused."""
 
+import copy
+import functools
 import json
 import math
 import os
@@ -54,6 +56,39 @@ def test_any_changed_number_is_named_by_how_much(values: list[float | None], dat
         said = re.search(r"by (\S+) at most", line.words)
         assert said is not None
         assert float(said[1]) == pytest.approx(shift, rel=0.06)
+
+
+METRIC = {"metric": "fvd", "value": 300.5, "small_sample_bias": None, "protocol": {"clips": 4}, "clips": {"a": 0.5}}
+WHOLE = evaluation([1.0]) | {
+    "seed": 0,
+    "summary": {"cross": {"motion": 0.25}},
+    "trivial": {"repeat_reference": {"cross": [{"clip": 0.0, "motion": 0.0}]}},
+    "ceiling": {"cross": [{"clip": 0.0, "motion": 0.875}]},
+    "measured": {"cross": {"clips": ["a"], "metrics": [METRIC]}},
+}
+
+
+def places(value: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Of all numbers."""
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return [place for key, inner in parts for place in places(inner, (*at, key))]
+    return [at] if isinstance(value, int | float) and at[-1] != "clip" else []
+
+
+@pytest.mark.parametrize("place", places(WHOLE), ids=str)
+def test_any_number_that_is_written_is_compared(place: tuple[Any, ...]) -> None:
+    assert all(line.agrees for line in compare_scores(WHOLE, copy.deepcopy(WHOLE)))
+    changed: Any = copy.deepcopy(WHOLE)
+    *way, last = place
+    functools.reduce(lambda inner, key: inner[key], way, changed)[last] += 0.5
+    assert not all(line.agrees for line in compare_scores(WHOLE, changed))
+    assert not all(line.agrees for line in compare_scores(changed, WHOLE))
+
+
+def test_a_metric_that_only_one_has_is_a_difference() -> None:
+    without = WHOLE | {"measured": {}}
+    assert [line.name for line in compare_scores(WHOLE, without) if not line.agrees] == ["cross/fvd"]
 
 
 def test_a_measure_that_only_one_has_is_a_difference() -> None:

@@ -201,6 +201,13 @@ def test_different_protocols_are_refused():
         render_comparison({"full": [evaluation(20)], "b": [other]})
 
 
+def test_scores_on_other_pixels_are_refused_and_those_that_tell_nothing_are_not():
+    told = [evaluation(20) | {"targets": {"cross": digest}} for digest in ("aa", "bb")]
+    with pytest.raises(UserError, match=r"full, seed 0 and b, seed 0 cannot be compared: their cross clips.*aa and bb"):
+        render_comparison({"full": [told[0]], "b": [told[1]]})
+    render_comparison({"full": [told[0]], "b": [evaluation(19)], "c": [evaluation(18) | {"targets": {"self": "bb"}}]})
+
+
 @pytest.mark.parametrize("nothing", [{}, {"full": []}, {"full": [evaluation(20)], "b": []}])
 def test_nothing_cannot_be_compared(nothing):
     with pytest.raises(UserError, match="nothing to compare"):
