@@ -61,15 +61,16 @@ def _twice(tensor: Tensor) -> Tensor:
 def sample(
     denoise: Denoiser, noise: Float[Tensor, "b lf c lh lw"], spec: SamplingSpec
 ) -> Float[Tensor, "b lf c lh lw"]:
-    """Latents sampled from noise by the spec's scheduler; what noise a step adds of its own has a fixed seed."""
+    """Latents sampled from noise by the spec's scheduler; what noise a step adds of its own has a fixed seed, the same
+    for every clip, so that none depends on those that are sampled beside it."""
     scheduler = make_sampler(spec)
     latents, previous, earlier = noise, None, None
-    generator = torch.Generator().manual_seed(0)
+    generators = [torch.Generator().manual_seed(0) for _ in noise]
     for timestep in scheduler.timesteps:
         velocity = denoise(latents, timestep.expand(len(latents)).to(latents.device))
         if isinstance(scheduler, CogVideoXDPMScheduler):
             latents, previous = scheduler.step(
-                velocity, previous, timestep, earlier, latents, generator=generator, return_dict=False
+                velocity, previous, timestep, earlier, latents, generator=generators, return_dict=False
             )
             earlier = timestep
         else:

@@ -12,7 +12,14 @@ from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import EMBEDDED_WEIGHTS, BackboneName, ModelSpec
-from directanimator.objective.spec import FLOW_SCHEDULERS, V_SCHEDULERS, DenoisingSpec, SamplingSpec
+from directanimator.objective.spec import (
+    FLOW_SCHEDULERS,
+    NUM_TIMESTEPS,
+    V_SCHEDULERS,
+    DenoisingSpec,
+    SamplingSpec,
+    ends_without_noise,
+)
 from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, SameIdSpec
 from experiments.edit import Leaf, leaves
 
@@ -101,6 +108,22 @@ def _model_contradictions(spec: ExperimentSpec) -> list[str]:
     if spec.sampling.scheduler not in SCHEDULERS[model.backbone]:
         given, legal = f"sampling.scheduler={spec.sampling.scheduler}", " or ".join(SCHEDULERS[model.backbone])
         found.append(f"{given}: must be {legal} with model.backbone={model.backbone}")
+    return [*found, *_sampling_contradictions(spec)]
+
+
+def _sampling_contradictions(spec: ExperimentSpec) -> list[str]:
+    sampling, found = spec.sampling, []
+    if sampling.scheduler in V_SCHEDULERS and not ends_without_noise(sampling.num_steps):
+        legal = [count for count in range(1, NUM_TIMESTEPS + 1) if ends_without_noise(count)]
+        below = max(count for count in legal if count < sampling.num_steps)
+        above = min(count for count in legal if count > sampling.num_steps)
+        given = f"sampling.num_steps={sampling.num_steps}"
+        found.append(f"{given}: sampling.scheduler={sampling.scheduler} would leave noise in the clip; {below} and "
+                     f"{above} leave none")  # fmt: skip
+    if sampling.guidance_scale > 1 and sampling.guidance_over == "text" and spec.model.text_encoder == "none":
+        given = f"sampling.guidance_scale={sampling.guidance_scale:g}"
+        found.append(f"{given}: must be 1 with sampling.guidance_over=text and model.text_encoder=none, where both "
+                     "branches are told the same")  # fmt: skip
     return found
 
 

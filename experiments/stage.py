@@ -221,7 +221,10 @@ def train_stage(job: StageJob, run: RunDirectory, accelerator: Accelerator) -> N
     Checkpoint(run.checkpoint, job.fingerprint).load(state, accelerator)
     if accelerator.is_main_process:
         run.metrics.truncate_after(state.step)
-    run_steps(state, job, run, accelerator)
+    try:
+        run_steps(state, job, run, accelerator)
+    finally:
+        accelerator.free_memory()  # it keeps what it has prepared, and serves the next stage too
     load_average(state)
     weights = whole_weights(model) if is_sharded(model) else None
     if accelerator.is_main_process:

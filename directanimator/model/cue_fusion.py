@@ -65,8 +65,9 @@ def _modulate(
 ) -> tuple[Tensor, CueStream]:
     """Modulated tokens, whether present or not, and the stream for the next block.
 
-    Products are added as they are made: a pass over the tokens costs as much as a product of theirs."""
-    modulated = torch.addcmul(beta, norm(stream.tokens), 1 + alpha)  # (2)
+    Some devices take norms in float32 under autocast; what follows stays in the precision of the tokens. Products are
+    added as they are made: a pass over the tokens costs as much as a product of theirs."""
+    modulated = torch.addcmul(beta, norm(stream.tokens).type_as(stream.tokens), 1 + alpha)  # (2)
     base = modulated if carry == "modulated" else stream.tokens
     carried = base + modulated if carry == "ungated" else torch.addcmul(base, gamma, modulated)  # (3)
     return modulated, CueStream(carried, stream.present)

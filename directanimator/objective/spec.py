@@ -14,6 +14,13 @@ FLOW_SCHEDULERS = ("euler", "unipc")
 """Samplers of flow matching, which Wan is trained with; UniPC is the published one."""
 
 
+def ends_without_noise(num_steps: int) -> bool:
+    """Whether a sampler of v-prediction ends at the clip itself after so many steps.
+
+    Steps are rounded parts of the schedule, and the last one is rounded down: where these differ, noise is left."""
+    return 2 * (NUM_TIMESTEPS % num_steps) <= num_steps
+
+
 class DenoisingSpec(FrozenSpec):
     """Where the denoising loss looks. Deviation: both at 1 are the plain loss; a short training has no steps to spend
     on a background that the reference shows, or on noise so weak that the clip itself tells the motion."""

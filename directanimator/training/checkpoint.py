@@ -118,7 +118,8 @@ def _targets(state: TrainState, names: Container[str], step: int) -> dict[str, T
     for name, parameter in trainable(state.model).items():
         if f"exp_avg.{name}" in names:
             moments = {moment: torch.zeros_like(parameter, requires_grad=False) for moment in _MOMENTS}
-            state.optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+            count = torch.tensor(float(step), device=parameter.device)  # where a fused optimizer keeps it
+            state.optimizer.state[parameter] = {"step": count, **moments}
     return _parts(state)
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -82,11 +83,14 @@ def _accumulated(
     objective: Callable[[nn.Module, Batch], Losses],
     accelerator: Accelerator,
 ) -> Losses:
-    """The mean losses of the parts, detached; the gradient of the mean is added to the parameters."""
+    """The mean losses of the parts, detached; the gradient of the mean is added to the parameters.
+
+    Autocast keeps what it has cast of every weight, which of a sharded model would be all of it at once."""
     seen: list[Losses] = []
     for number, part in enumerate(parts, start=1):
-        with nullcontext() if number == len(parts) else accelerator.no_sync(model):
-            with accelerator.autocast(), suitable_attention(accelerator):
+        meets = nullcontext() if number == len(parts) else accelerator.no_sync(model)
+        with meets, suitable_attention(accelerator):  # blocks that are checkpointed attend in the backward pass again
+            with accelerator.autocast(AutocastKwargs(cache_enabled=not is_sharded(model))):
                 losses = objective(model, part)
             accelerator.backward(losses["loss"] if len(parts) == 1 else losses["loss"] / len(parts))
         seen.append({name: value.detach().float() for name, value in losses.items()})

@@ -8,6 +8,7 @@ from directanimator.cues.spec import PosePicture
 from directanimator.data.spec import Subset
 from directanimator.extraction.spec import FaceBackend, MaskBackend
 from directanimator.metrics.spec import NetworkName
+from directanimator.objective.spec import ends_without_noise
 from experiments.edit import Leaf, edit, leaves
 from experiments.spec import CODEC_CELLS, CODEC_CHANNELS, ExperimentSpec
 
@@ -95,7 +96,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "same2x.weight": SHARES,
     "same2x.depth": floats(0, 1, exclude_min=True),
     "sampling.scheduler": st.sampled_from(["ddim", "dpm", "euler", "unipc"]),
-    "sampling.num_steps": st.integers(1, 1000),
+    "sampling.num_steps": st.sampled_from([count for count in range(1, 1001) if ends_without_noise(count)]),
     "sampling.guidance_scale": floats(1, 30),
     "sampling.guidance_over": st.sampled_from(["text", "cues"]),
     "sampling.snr_shift_scale": floats(0, 16, exclude_min=True),
@@ -106,6 +107,8 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
 """Legal values by path, each taken alone."""
 
 COUPLED = {
+    "sampling.guidance_over",
+    "sampling.num_steps",
     "data.source",
     "data.perception.masks",
     "data.perception.faces",
@@ -182,6 +185,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
         values["model.patch_size"] = 1
     if values["model.codec"] == "cogvideox":
         values["data.latent_frames"] |= 1
+    if values["model.text_encoder"] == "none" and values["sampling.guidance_scale"] > 1:
+        values["sampling.guidance_over"] = "cues"
     values["data.folder"] = (values["data.folder"] or "clips") if values["data.source"] == "folder" else None
     if values["data.source"] == "folder":
         values |= FOLDER_NEEDS

@@ -179,6 +179,14 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
             {"model.base": "random", "model.codec": "cogvideox", "model.latent_channels": 16, "data.latent_frames": 4},
             "data.latent_frames=4: must be odd",
         ),
+        (
+            {"sampling.num_steps": 7},
+            "sampling.num_steps=7: sampling.scheduler=ddim would leave noise in the clip; 5 and 8",
+        ),
+        (
+            {"sampling.guidance_scale": 2.0, "sampling.guidance_over": "text"},
+            "sampling.guidance_scale=2: must be 1 with sampling.guidance_over=text and model.text_encoder=none",
+        ),
         ({"evaluation.subsets": ("self", "self")}, "names a subset twice"),
         ({"evaluation.networks": ("i3d", "i3d")}, "names a network twice"),
         ({"evaluation.networks": ("i3d",), "data.latent_frames": 2}, "i3d needs clips of 9 frames or more"),

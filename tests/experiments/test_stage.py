@@ -4,8 +4,11 @@ However it is carried out, the losses are those of one process, and the model at
 
 import contextlib
 import dataclasses
+import gc
 import json
 import shutil
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from directanimator.errors import UserError
+from directanimator.model.backbone import CueBackbone
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import make_transformer
 from directanimator.training import checkpoint
@@ -39,6 +43,7 @@ SPEC = edit(
     PRESETS["smoke"].spec,
     {"optim.lora_rank": 2, "data.size": 32, "model.num_layers": 1, "same_id.steps": STEPS, "cross_id.steps": STEPS},
 )
+PLAIN_SPEC = edit(SPEC, {"optim.lora_rank": None})
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
@@ -126,6 +131,38 @@ def test_the_second_stage_starts_from_the_first_and_adds_updates_of_its_own(
     assert trained_model(run, SPEC).state_dict().keys() == told.keys()
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_stage_that_is_over_leaves_no_model_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """The next stage has the same accelerator, and a model of its own."""
+    made: list[weakref.ref[nn.Module]] = []
+    build = StageJob.model
+
+    def model(job: StageJob) -> CueBackbone:
+        built = build(job)
+        made.append(weakref.ref(built))
+        return built
+
+    monkeypatch.setattr(StageJob, "model", model)
+    accelerator = Accelerator(cpu=True)
+    run = RunDirectory.claim(tmp_path, "same_id", spec={}, tags={}, experiment="test")
+    with nullcontext() if ends else pytest.raises(AbandonedTrainingError):
+        train_stage(job_of("same_id", watch=unwatched if ends else stops_after(2)), run, accelerator)
+    gc.collect()
+    assert [there() for there in made] == [None]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpointed_blocks_train_as_others_do(tmp_path: Path, precision: str) -> None:
+    spec = edit(PLAIN_SPEC, {"optim.precision": precision, "model.num_layers": 2})
+    plain, sparing = (
+        trained(tmp_path / name, StageJob(spec, "same_id", pool(), None, execution))
+        for name, execution in (("plain", Execution()), ("sparing", Execution(checkpointing=True)))
+    )
+    assert curve(plain) == curve(sparing)
+
+
 # ------------------------------------------------------------------------------------------------------------- previews
 
 
@@ -153,7 +190,6 @@ def test_a_training_that_is_previewed_is_seen_at_even_steps_and_ends_at_the_same
 # ------------------------------------------------------------------------------------------------ two sharded processes
 
 TOLERANCE = 1e-4
-PLAIN_SPEC = edit(SPEC, {"optim.lora_rank": None})
 SPARING = Execution(micro_batch=1, checkpointing=True)
 
 

@@ -1,0 +1,102 @@
+"""What becomes of precisions and devices on a GPU, seen without one: tensors that have a device and no values."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from directanimator.model.backbone import CueBackbone
+from directanimator.model.cue_streams import CueLatents, CueStream
+from directanimator.model.embedded import build_transformer
+from directanimator.model.spec import ModelSpec
+from directanimator.training import checkpoint
+from directanimator.training.checkpoint import Snapshot
+from directanimator.training.spec import OptimSpec
+from directanimator.training.state import new_state
+from tests.directanimator.model.test_cue_fusion import inputs, model_of, random_cues
+from tests.directanimator.model.test_wan_fusion import SPEC as WAN
+
+COGVIDEOX = ModelSpec(
+    base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=24, text_embed_dim=8
+)
+CASES = {
+    f"{name}-{'-'.join(map(str, changes.values()))}": spec.model_copy(update=changes)
+    for name, spec in (("cogvideox", COGVIDEOX), ("wan", WAN))
+    for changes in (
+        {"fusion": "adaln", "cue_entry": "residual"},
+        {"fusion": "adaln", "cue_entry": "attention"},
+        {"fusion": "cross_attention"},
+    )
+} | {"cogvideox-concat": COGVIDEOX.model_copy(update={"fusion": "concat"})}
+
+
+@contextmanager
+def on_a_gpu() -> Iterator[None]:
+    """A block in bf16 autocast on a device that need not be there."""
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.autocast_increment_nesting()
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+
+
+def precisions(model: CueBackbone, told: list[Tensor], cues: CueLatents | None) -> list[set[torch.dtype]]:
+    """Of all that each block hands on."""
+    seen: list[set[torch.dtype]] = []
+
+    def note(_block: object, _given: object, handed: tuple[Tensor, Tensor, tuple[CueStream, ...] | None]) -> None:
+        tokens, words, streams = handed
+        tensors = [tokens, words, *(part for stream in streams or () for part in stream)]
+        seen.append({tensor.dtype for tensor in tensors})
+
+    hooks = [block.register_forward_hook(note) for block in model.cue_blocks]
+    model(*told, cues)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_on_a_gpu_too_cues_leave_all_tokens_in_the_precision_of_the_base(case: str) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            model = build_transformer(CASES[case])
+        told = [tensor.to("cuda") for tensor in inputs(0)]
+        cues = CueLatents(**{name: value.to("cuda") for name, value in vars(random_cues(0)).items()})
+        with on_a_gpu():
+            without, fused = precisions(model, told, None), precisions(model, told, cues)
+    assert fused == without
+
+
+def test_a_state_that_comes_back_lies_where_its_parameters_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fused optimizer keeps its count of steps there as well."""
+    spec, path = OptimSpec(), tmp_path / "state.safetensors"
+    state = new_state(model_of(COGVIDEOX, 0), spec)
+    for parameter in state.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.optimizer.step()
+    Snapshot.of(state).write(path, "x")
+    with safe_open(path, framework="pt") as file:
+        metadata, shapes = file.metadata(), {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    valueless = Mock(metadata=lambda: metadata, keys=lambda: shapes.keys())
+    valueless.get_tensor = lambda name: torch.zeros(shapes[name])
+    monkeypatch.setattr(checkpoint, "safe_open", lambda *_, **__: nullcontext(valueless))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            moved = new_state(build_transformer(COGVIDEOX), spec)
+        checkpoint.load_checkpoint(moved, path, "x")
+    lie = {value.device.type for moments in moved.optimizer.state.values() for value in moments.values()}
+    assert lie == {"cuda"}
