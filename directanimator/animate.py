@@ -40,13 +40,14 @@ HELP = f"""{USAGE} [key=value ...]
   output=FILE.mp4  result, as long as the driving video and with its sound; FILE_cues.mp4
                    beside it shows frame, mask, pose cue, face cue and location cue
   checkpoint=DIR   a run's model directory; default: the newest finished run's
+  prompt=TEXT      what the model is told in words, if it was trained with any; default: nothing
   seed=0           of the sampler's noise
   fps=..           frames per second that the model makes; default: what it was trained on
   overlap=..       frames that neighboring windows of a long video share; default: a quarter
   scale=4          side of an output pixel block in canvas pixels (Lanczos); 1 writes the canvas as it is
   --debug          show the traceback of an error"""
 REQUIRED = ("reference", "driving", "output")
-KEYS = (*REQUIRED, "checkpoint", "seed", "fps", "overlap", "scale")
+KEYS = (*REQUIRED, "checkpoint", "prompt", "seed", "fps", "overlap", "scale")
 OPTIONS = (DEBUG, "--help")
 
 NUM_PANELS = 5
@@ -65,6 +66,7 @@ class Request:
     driving: Path
     output: Path
     checkpoint: Path | None = None
+    prompt: str = ""
     seed: int = 0
     fps: float | None = None
     overlap: int | None = None
@@ -89,6 +91,7 @@ def parse(tokens: Sequence[str]) -> Request:
         driving=Path(words["driving"]),
         output=Path(words["output"]),
         checkpoint=Path(words["checkpoint"]) if "checkpoint" in words else None,
+        prompt=words.get("prompt", ""),
         seed=whole(words, "seed", 0, 0, 2**63 - 1),
         fps=_rate(words),
         overlap=whole(words, "overlap", 0, 0, 1000) if "overlap" in words else None,
@@ -183,9 +186,10 @@ def run(request: Request, pipeline: DirectAnimatorPipeline, perception: PersonPe
     Both videos appear under their names only when both are whole. The frames of the driving video are let go before
     the model begins; what it makes is never held longer than a window.
     Raises: UserError for bad input, or if the files cannot be written."""
+    text = pipeline.text_of(request.prompt) if request.prompt else None
     scene = look(request, pipeline.spec, perception)
     windows, seams = pipeline.windows(scene.cues.num_frames, request.overlap), Seams()
-    made = pipeline(scene.reference.frames, scene.cues, request.seed, request.overlap, seams)
+    made = pipeline(scene.reference.frames, scene.cues, request.seed, request.overlap, seams, text)
     strips = _strips(scene, pipeline.spec)
     videos = {
         request.output: _enlarged_each(_repeated(made, scene.back), request.scale, 1),

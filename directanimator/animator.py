@@ -21,7 +21,7 @@ from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
-from directanimator.model.embedded import load_transformer, make_codec
+from directanimator.model.embedded import load_transformer, make_codec, make_text_encoder
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
@@ -70,6 +70,15 @@ class DirectAnimatorPipeline:
             )
         transformer = load_transformer(directory / "transformer", spec.model)
         return cls(spec, transformer, codec, _empty_text(directory, spec.model))
+
+    def text_of(self, prompt: str) -> Float[Tensor, "1 m t"]:
+        """The text tokens of a prompt.
+
+        Raises: UserError if the model is told no words, or what makes tokens of them is missing or damaged."""
+        words = make_text_encoder(self.spec.model)
+        if words is None:
+            raise UserError(f"prompt={prompt}: the model is told no words; leave it out")
+        return words.encode([prompt])
 
     def windows(self, count: int, overlap: int | None = None) -> list[Window]:
         """How `count` frames are made, window by window; by default neighbors share a quarter.

@@ -28,7 +28,7 @@ from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
 from experiments.execution import PLAIN, Execution, check_batch, check_execution, started_processes
-from experiments.pools import PAIRS_TAG, check_pairs, empty_text, held_out_pool, pairs_tag, train_pool
+from experiments.pools import FOLDER_TAGS, check_pairs, folder_tags, held_out_pool, text_tokens, train_pool
 from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
     WEIGHTS_TAG,
@@ -87,6 +87,7 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "fingerprint": print_of_stage,
         "data_fingerprint": data_fingerprint(spec),
         WEIGHTS_TAG: weights_fingerprint(spec),
+        **folder_tags(spec, stage),
     }
     name = f"{stage}-{print_of_stage}"
     if not _is_finished(RunDirectory(runs_root() / name)):  # or its numbers would be told to be of this commit
@@ -114,23 +115,25 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
         if donor == run or not is_trained(donor):  # then it may not even have a record yet
             continue
         given = donor.record().tags
-        if all(given.get(tag) == taken.get(tag) for tag in (PAIRS_TAG, WEIGHTS_TAG)):
+        if all(given.get(tag) == taken.get(tag) for tag in (*FOLDER_TAGS, WEIGHTS_TAG)):
             adopt_model(donor, run, spec, "cross_id")
             return
 
 
-def check_same_pairs(spec: ExperimentSpec) -> None:
-    """Nothing, unless the run of this spec was begun with other pairs: then it is neither gone on with nor shown.
+def check_same_clips(spec: ExperimentSpec) -> None:
+    """Nothing, unless a run of this spec was begun with other videos or pairs: then it is neither gone on with nor
+    shown.
 
     Raises: UserError."""
-    run = RunDirectory(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
-    before = run.record().tags.get(PAIRS_TAG) if run.record_file.exists() else None
-    now = pairs_tag(spec).get(PAIRS_TAG)
-    if before is not None and before != now:
-        raise UserError(
-            f"{run.path} was begun with other pairs in {spec.data.folder} ({before}, now {now}); "
-            "remove that directory, and the run is made with these"
-        )
+    for stage in get_args(Stage):
+        run, now = RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}"), folder_tags(spec, stage)
+        tags = run.record().tags if run.record_file.exists() else {}
+        for what in FOLDER_TAGS:
+            if what in tags and tags[what] != now.get(what):
+                raise UserError(
+                    f"{run.path} was begun with other {what} in {spec.data.folder} ({tags[what]}, now "
+                    f"{now.get(what)}); remove that directory, and the run is made with these"
+                )
 
 
 def start_fresh(spec: ExperimentSpec) -> None:
@@ -219,14 +222,14 @@ def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
     accelerator = launch(spec)
     _check_that_it_can_be_measured(spec)
     check_pairs(spec)
-    check_same_pairs(spec)
+    check_same_clips(spec)
     check_execution(execution, spec.optim.global_batch_size, accelerator.num_processes)
     if spec.model.codec != "embedded":
         check_scheduler(spec.model.base, published_settings(spec.sampling))
     codec = _codec(spec.model)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
-        empty_text(spec.model)  # made once, before other processes ask for it
+        text_tokens(spec.model, [""])  # made once, before other processes ask for it
     return Start(accelerator, codec, pool, held_out)
 
 
@@ -272,7 +275,7 @@ def run_experiment(
         "teacher_fingerprint": stage_fingerprint(spec, "same_id"),
     }
     with accelerator.main_process_first():
-        run = claim_stage(spec, "cross_id", {**tags, **lineage, **pairs_tag(spec)})
+        run = claim_stage(spec, "cross_id", {**tags, **lineage})
     with run.exclusive(wait=wait) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:

@@ -1,9 +1,9 @@
 """The prepared pools of an experiment: made once per data, cue and codec, and shared by every variant and seed."""
 
 import functools
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec, PosePicture
-from directanimator.data.folder_items import folder_item
+from directanimator.data.folder_items import folder_item, videos_digest
 from directanimator.data.items import AnimationItem
 from directanimator.data.pool import Rows, build_pool, open_pool
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video, pairs_digest
@@ -22,21 +22,23 @@ from directanimator.data.synthetic import Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
 from directanimator.errors import UserError
-from directanimator.extraction.store import Store
+from directanimator.extraction.store import Store, key_of, known_digest
 from directanimator.model.codec import VideoCodec
-from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec
-from directanimator.model.published import TextEncoder, load_text_encoder, part_of
+from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec, make_text_encoder
+from directanimator.model.published import TextEncoder, part_of
 from directanimator.model.spec import ModelSpec
 from directanimator.places import cues_root, mlruns_root
 from directanimator.training.prepared import prepare
 from directanimator.training.stages import no_text
-from experiments.spec import ExperimentSpec, data_fingerprint
+from experiments.spec import ExperimentSpec, Stage, data_fingerprint
 
 HELD_OUT_CLIPS = 8
 """Test clips whose loss is followed during training: a few, since it is their noise and timesteps that are fixed."""
 POOL_VERSION = 4
 """Bump it when the same spec must give other arrays."""
-PAIRS_TAG = "pairs"
+VIDEOS_TAG, PAIRS_TAG = "videos", "pairs"
+FOLDER_TAGS = (VIDEOS_TAG, PAIRS_TAG)
+_DIGITS = 12
 
 SKELETONS: dict[PosePicture, Honesty | None] = {
     "gray": None,
@@ -69,54 +71,47 @@ def _encoders_of_worker(model: ModelSpec) -> tuple[VideoCodec, TextEncoder | Non
     return make_codec(model), make_text_encoder(model)
 
 
-def make_text_encoder(model: ModelSpec) -> TextEncoder | None:
-    """What turns captions into text tokens; None for a model that is told no words."""
-    if model.text_encoder == "none":
-        return None
-    return load_text_encoder(model.base, model.text_encoder, model.text_embed_dim, model.max_text_tokens)
-
-
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
     codec, words = _encoders_of_worker(model)
     return prepare(item_maker(split, spec, cues.pose.picture)(index), codec, spec.size, cues, words)
 
 
-def codec_digest(model: ModelSpec) -> str:
-    """12 hex digits that change with the weights that make latents and text tokens."""
-    if model.codec == "embedded":
-        files = [EMBEDDED_DIRECTORY / "codec/diffusion_pytorch_model.safetensors"]
-    else:
-        files = sorted(part_of(model.base, "vae").glob("*.safetensors"))
-    if model.text_encoder != "none":
-        files += [*sorted(part_of(model.base, "text_encoder").glob("*.safetensors"))]
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while part := file.read(1 << 24):
-                digest.update(part)
-    return digest.hexdigest()[:12]
+def encoders_digest(model: ModelSpec) -> str:
+    """12 hex digits that change with all that makes latents and text tokens: weights, settings and vocabulary."""
+    parts = [EMBEDDED_DIRECTORY / "codec"] if model.codec == "embedded" else [part_of(model.base, "vae")]
+    told = model.text_encoder != "none"
+    if told:
+        parts += [part_of(model.base, name) for name in ("text_encoder", "tokenizer")]
+    files = {f"{part.name}/{path.name}": path for part in parts for path in part.iterdir() if path.is_file()}
+    digests = {name: known_digest(path) for name, path in files.items()}
+    return key_of({"files": digests, "max_text_tokens": model.max_text_tokens if told else None})[:_DIGITS]
 
 
-def empty_text(model: ModelSpec) -> Float[Tensor, "1 m t"]:
-    """The text tokens of an empty caption, made once and kept."""
+def text_tokens(model: ModelSpec, captions: Sequence[str]) -> Float[Tensor, "b m t"]:
+    """The text tokens of captions, each made once and kept."""
     if model.text_encoder == "none":
-        return no_text(model)
-    path = mlruns_root() / "cache" / f"empty_text-{codec_digest(model)}-{model.max_text_tokens}.safetensors"
-    if not path.exists():
-        words = make_text_encoder(model)
-        assert words is not None
-        tokens = words.encode([""])
-        atomic_write(path, lambda draft: save_file({"text": tokens}, draft))
-    return load_file(path)["text"]
+        return no_text(model).expand(len(captions), -1, -1)
+    made_by = encoders_digest(model)
+    paths = {
+        caption: mlruns_root() / "cache" / f"text-{key_of({'caption': caption, 'made_by': made_by})}.safetensors"
+        for caption in captions
+    }
+    missing = {caption: path for caption, path in paths.items() if not path.exists()}
+    words = make_text_encoder(model) if missing else None
+    for caption, path in missing.items():
+        tokens = cast(TextEncoder, words).encode([caption])
+        atomic_write(path, functools.partial(save_file, {"text": tokens}))
+    return torch.cat([load_file(paths[caption])["text"] for caption in captions])
 
 
 def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
     """Where the pool of a split lies; another place whenever anything that shapes it changes.
 
-    Raises: UserError if the folder's pairs cannot be believed."""
-    key = f"{split}-{data_fingerprint(spec)}-{codec_digest(spec.model)}-{POOL_VERSION}"
-    pairs = pairs_digest(Path(spec.data.folder)) if spec.data.folder else None
-    return mlruns_root() / "cache" / (key if pairs is None else f"{key}-{pairs}")
+    Raises: UserError if the folder's videos or pairs cannot be read or believed."""
+    parts = [split, data_fingerprint(spec), encoders_digest(spec.model), str(POOL_VERSION)]
+    if spec.data.folder is not None:
+        parts += [videos_digest(spec.data.folder), pairs_digest(Path(spec.data.folder)) or "unpaired"]
+    return mlruns_root() / "cache" / "-".join(parts)
 
 
 def check_pairs(spec: ExperimentSpec) -> None:
@@ -132,11 +127,15 @@ def check_pairs(spec: ExperimentSpec) -> None:
     )
 
 
-def pairs_tag(spec: ExperimentSpec) -> dict[str, str]:
-    """A run's tag that names the pairs its cross-ID stage draws from; none where it draws none."""
-    folder = spec.data.folder
-    digest = pairs_digest(Path(folder)) if folder is not None and spec.cross_id.same_id_share < 1 else None
-    return {} if digest is None else {PAIRS_TAG: digest}
+def folder_tags(spec: ExperimentSpec, stage: Stage) -> dict[str, str]:
+    """A run's tags that name the videos it is made of, and the pairs where its stage draws from them.
+
+    Raises: UserError if the folder's videos or pairs cannot be read or believed."""
+    if spec.data.folder is None:
+        return {}
+    draws = stage == "cross_id" and spec.cross_id.same_id_share < 1
+    pairs = pairs_digest(Path(spec.data.folder)) if draws else None
+    return {VIDEOS_TAG: videos_digest(spec.data.folder)} | ({} if pairs is None else {PAIRS_TAG: pairs})
 
 
 def held_out_pool(spec: ExperimentSpec) -> dict[str, Rows]:

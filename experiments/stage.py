@@ -41,7 +41,7 @@ from directanimator.training.stages import (
 )
 from directanimator.training.state import TrainState, load_average, new_state
 from experiments.execution import PLAIN, Execution
-from experiments.pools import empty_text
+from experiments.pools import text_tokens
 from experiments.record import HELD_OUT_LOSS, RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
@@ -199,7 +199,7 @@ class StageJob:
             denoising=self.spec.denoising,
             seed=self.spec.seed,
             stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
-            empty_text=empty_text(self.spec.model),
+            empty_text=text_tokens(self.spec.model, [""]),
             same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
             rank=accelerator.process_index,
             world=accelerator.num_processes,
@@ -355,7 +355,7 @@ def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, st
 
 def _describe(directory: Path, spec: ExperimentSpec, stage: Stage) -> None:
     if spec.model.text_encoder != "none":
-        save_file({"text": empty_text(spec.model)}, directory / EMPTY_TEXT_FILE)
+        save_file({"text": text_tokens(spec.model, [""])}, directory / EMPTY_TEXT_FILE)
     write_json(directory / "spec.json", spec.model_dump(mode="json"))
     (directory / "README.md").write_text(_card(spec, stage))
 

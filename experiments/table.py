@@ -96,10 +96,10 @@ def _run_missing(plan: Plan, share: Share | None) -> int:
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
     from experiments.evaluation.evaluate import is_evaluated
-    from experiments.experiment import check_same_pairs
+    from experiments.experiment import check_same_clips
 
     for run in plan.runs:
-        check_same_pairs(run.spec)  # or runs on two sets of pairs would be subtracted from each other
+        check_same_clips(run.spec)  # or runs on two sets of clips would be subtracted from each other
     missing = [
         run
         for run in plan.runs

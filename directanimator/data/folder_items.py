@@ -25,7 +25,7 @@ from directanimator.extraction.backends import watch_of
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Sightings, Watch, sightings_of
 from directanimator.extraction.spec import PerceptionSpec
-from directanimator.extraction.store import Store, digest_of_file
+from directanimator.extraction.store import Store, digest_of_file, key_of, known_digest
 from directanimator.perception.person import require_person, tracked
 from directanimator.perception.region import View
 from directanimator.places import cues_root
@@ -33,6 +33,7 @@ from directanimator.video import VIDEO_SUFFIXES, fit_square, open_video
 
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
+_DIGITS = 12
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 TEST_SHARE = 8
 """Every eighth video of a folder is for testing, if it holds that many."""
@@ -70,6 +71,14 @@ def caption_of(video: Path) -> str:
         return " ".join(beside.read_text(encoding="utf-8").split())
     except UnicodeDecodeError as error:
         raise UserError(f"{beside} is no UTF-8 text; want the caption of {video.name}") from error
+
+
+def videos_digest(folder: str) -> str:
+    """12 hex digits that change with the names, bytes and captions of a folder's videos.
+
+    Raises: UserError if there are none, or one cannot be read."""
+    named = [[video.name, known_digest(video), caption_of(video)] for video in list_videos(folder)]
+    return key_of({"videos": named})[:_DIGITS]
 
 
 @functools.lru_cache(maxsize=1)

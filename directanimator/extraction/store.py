@@ -4,6 +4,7 @@ An entry is a directory of safetensors shards and `entry.json`. It appears whole
 several processes may read and write the store at once; of two that make the same entry, one wins."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -41,6 +42,22 @@ def digest_of_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def known_digest(path: Path) -> str:
+    """The same, read once in a process while the file's time and size stay as they are.
+
+    Raises: UserError if it cannot be read."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _digest_as_of(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.cache
+def _digest_as_of(path: Path, _mtime_ns: int, _size: int) -> str:
+    return digest_of_file(path)
 
 
 def key_of(made_from: Mapping[str, object]) -> str:

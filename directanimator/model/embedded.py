@@ -14,7 +14,13 @@ from directanimator.errors import UserError
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import PatchCodec, VideoCodec
 from directanimator.model.cue_fusion import CUE_PARAMETERS, CueFusionTransformer
-from directanimator.model.published import check_transformer_config, load_published_codec, load_wan_codec
+from directanimator.model.published import (
+    TextEncoder,
+    check_transformer_config,
+    load_published_codec,
+    load_text_encoder,
+    load_wan_codec,
+)
 from directanimator.model.spec import ModelSpec
 from directanimator.model.wan_fusion import WanCueFusionTransformer
 
@@ -205,3 +211,12 @@ def make_codec(spec: ModelSpec, tiling: bool = False) -> VideoCodec:
             return load_published_codec(spec.base, tiling)
         case "wan":
             return load_wan_codec(spec.base, tiling)
+
+
+def make_text_encoder(spec: ModelSpec) -> TextEncoder | None:
+    """What turns captions into text tokens, frozen; None for a model that is told no words.
+
+    Raises: UserError if its directory is missing or damaged."""
+    if spec.text_encoder == "none":
+        return None
+    return load_text_encoder(spec.base, spec.text_encoder, spec.text_embed_dim, spec.max_text_tokens)

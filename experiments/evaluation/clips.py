@@ -22,7 +22,7 @@ from directanimator.model.codec import VideoCodec, to_frames, to_video
 from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
-from experiments.pools import empty_text, item_maker, subset_item_maker
+from experiments.pools import item_maker, subset_item_maker, text_tokens
 from experiments.spec import ExperimentSpec
 
 NOISE_SEED = 20260605
@@ -105,13 +105,13 @@ def answer(
     model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec, first: int = 0
 ) -> UInt8[np.ndarray, "n f h w 3"]:
     """The model's answers to the clips of one batch; `first` is the number of its first clip in the subset."""
-    empty = empty_text(spec.model)
+    text = text_tokens(spec.model, [clip.item.caption for clip in clips])
+    empty = text_tokens(spec.model, [""])
     told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in clips]
     references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in clips])
     shape = (spec.data.latent_frames, *references.shape[2:])
     noise = torch.stack([clip_noise(first + offset, shape) for offset in range(len(clips))])
     with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
-        text = empty.expand(len(clips), -1, -1)
         video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
     return to_frames(video)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from directanimator import animate
 from directanimator.animate import KEYS, USAGE, enlarged, main, parse
-from directanimator.animator import CheckpointSpec, default_checkpoint
+from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline, default_checkpoint
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.spec import CueSpec, PoseCueSpec, PosePicture
 from directanimator.data.spec import DataSpec
@@ -230,6 +230,16 @@ def test_the_seed_decides_the_output(studio: Studio) -> None:
     assert outputs[0] == outputs[1] != outputs[2]
 
 
+def test_the_prompt_reaches_the_model(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = []
+    monkeypatch.setattr(DirectAnimatorPipeline, "text_of", lambda self, prompt: self.empty_text + len(prompt))
+    for prompt in ("", "dance", "walk on"):
+        words = {"prompt": prompt} if prompt else {}
+        assert studio.run(**words) == 0
+        outputs.append(studio.output.read_bytes())
+    assert len(set(outputs)) == 3
+
+
 def test_each_file_is_reported_in_one_line_and_the_domain_is_stated(
     studio: Studio, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,6 +323,7 @@ def test_an_unknown_option_is_refused(refusal: Refusal) -> None:
         ({"output": "nowhere/c.mp4"}, "there is no directory"),
         ({"output": "b.mp4"}, "is an input and would be replaced"),
         ({"checkpoint": "nowhere"}, "no spec.json there"),
+        ({"prompt": "a person waves"}, "prompt=a person waves: the model is told no words"),
         ({"scale": 16, "reference": "text.png"}, "text.png"),
         ({"driving": "text.mp4"}, "text.mp4"),
     ],

@@ -2,10 +2,14 @@
 
 import functools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from directanimator.data.folder_items import videos_digest
 from directanimator.data.items import AnimationItem
 from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
 from directanimator.data.spec import DataSpec
@@ -16,9 +20,10 @@ from directanimator.extraction.store import Store
 from directanimator.places import cues_root
 from experiments import pools
 from experiments.edit import edit
-from experiments.pools import PAIRS_TAG, check_pairs, item_maker, pairs_tag, pool_directory
+from experiments.pools import PAIRS_TAG, VIDEOS_TAG, check_pairs, folder_tags, item_maker, pool_directory
 from experiments.presets import PRESETS
 from experiments.spec import ExperimentSpec
+from tests.published import WAN_SHAPE, WAN_SHIFT, write_wan
 
 TRUE = DataSpec(size=32, latent_frames=1)
 PSEUDO = TRUE.model_copy(update={"cue_quality": "pseudo", "cue_strength": 0.8})
@@ -65,17 +70,60 @@ def test_cross_id_training_on_videos_needs_pairs_in_their_folder(tmp_path: Path)
 
 def test_other_pairs_are_another_pool_and_another_tag(tmp_path: Path) -> None:
     half, same_id = on_folder(tmp_path, 0.5), on_folder(tmp_path, 1.0)
+    (tmp_path / "a.mp4").write_bytes(b"a")
     without = pool_directory(half, "train")
-    assert pairs_tag(half) == {}
+    assert folder_tags(half, "cross_id").keys() == {VIDEOS_TAG}
     pools, tags = {without}, set()
     for digits in ("1", "2", "12"):
         pair_up(tmp_path, *digits)
         pools.add(pool_directory(half, "train"))
-        tags.add(pairs_tag(half)[PAIRS_TAG])
-        assert pairs_tag(same_id) == {}
+        tags.add(folder_tags(half, "cross_id")[PAIRS_TAG])
+        for spec, stage in ((same_id, "cross_id"), (half, "same_id")):
+            assert folder_tags(spec, stage).keys() == {VIDEOS_TAG}
     assert (len(pools), len(tags)) == (4, 3)
     (tmp_path / PAIRS_FILE).unlink()
     assert pool_directory(half, "train") == without
+
+
+VIDEOS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.tuples(st.binary(max_size=3), st.text("xyz", max_size=3)))
+
+
+def write_videos(folder: Path, videos: dict[str, tuple[bytes, str]]) -> Path:
+    folder.mkdir()
+    for name, (content, caption) in videos.items():
+        (folder / f"{name}.mp4").write_bytes(content)
+        if caption:
+            (folder / f"{name}.txt").write_text(f"{caption}\n")
+    return folder
+
+
+@given(VIDEOS.filter(bool), VIDEOS.filter(bool))
+def test_folders_are_told_apart_by_names_bytes_and_captions_of_their_videos(
+    first: dict[str, tuple[bytes, str]], second: dict[str, tuple[bytes, str]]
+) -> None:
+    with TemporaryDirectory() as name:
+        one, other = (write_videos(Path(name) / str(k), videos) for k, videos in enumerate((first, second)))
+        assert (videos_digest(str(one)) == videos_digest(str(other))) == (first == second)
+
+
+@pytest.mark.parametrize("changed", ["a.mp4", "a.txt", "b.mp4"])
+def test_other_videos_or_captions_are_another_pool_and_another_tag(tmp_path: Path, changed: str) -> None:
+    spec = on_folder(write_videos(tmp_path / "clips", {"a": (b"1", "walks")}), 1.0)
+    pool, tags = pool_directory(spec, "train"), folder_tags(spec, "same_id")
+    (tmp_path / "clips" / changed).write_bytes(b"another one")
+    assert pool_directory(spec, "train") != pool
+    assert folder_tags(spec, "same_id") != tags
+
+
+@pytest.mark.parametrize("part", ["vae/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json"])
+def test_settings_and_vocabulary_of_a_published_model_are_part_of_a_pools_name(tmp_path: Path, part: str) -> None:
+    shape = {f"model.{name}": value for name, value in WAN_SHAPE.items()}
+    flow = {"sampling.scheduler": "unipc", "sampling.snr_shift_scale": WAN_SHIFT, "data.size": 32}
+    spec = edit(PRESETS["smoke"].spec, {**shape, **flow, "model.base": str(write_wan(tmp_path / "base"))})
+    places = {pool_directory(spec, "train"), pool_directory(edit(spec, {"model.max_text_tokens": 5}), "train")}
+    path = tmp_path / "base" / part
+    path.write_text(path.read_text() + " ")
+    assert len(places | {pool_directory(spec, "train")}) == 3
 
 
 @pytest.mark.parametrize(("is_folder", "left"), [(True, 0), (False, 2)])
@@ -90,5 +138,6 @@ def test_what_was_seen_of_videos_makes_room_once_their_clips_are_prepared(
     monkeypatch.setattr(pools, "build_pool", lambda *_: counts.append(Store(cues_root()).count()))
     monkeypatch.setattr(pools, "open_pool", lambda _: {})
     monkeypatch.setattr(pools, "Store", functools.partial(Store, limit_bytes=1))
-    pools.train_pool(on_folder(tmp_path, 1.0) if is_folder else PRESETS["smoke"].spec)
+    clips = write_videos(tmp_path / "clips", {"a": (b"1", "")})
+    pools.train_pool(on_folder(clips, 1.0) if is_folder else PRESETS["smoke"].spec)
     assert (counts, Store(cues_root()).count()) == ([2], left)

@@ -1,6 +1,7 @@
 """Wan from end to end: from a published directory over both stages to frames, by the ways that CogVideoX takes."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ from accelerate import Accelerator
 from directanimator.animator import DirectAnimatorPipeline
 from directanimator.data.synthetic_items import synthetic_item
 from directanimator.errors import UserError
-from directanimator.model.embedded import make_codec, make_transformer
+from directanimator.model.embedded import make_codec, make_text_encoder, make_transformer
 from directanimator.model.wan_fusion import WanCueFusionTransformer
 from directanimator.training.prepared import item_cues, prepare
 from experiments.edit import edit
+from experiments.evaluation import clips
 from experiments.plan import clip_bytes
-from experiments.pools import make_text_encoder
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
@@ -61,6 +62,31 @@ def test_a_wan_directory_is_trained_in_two_stages_and_animates(spec: ExperimentS
     assert len(frames) == spec.data.num_frames
     assert {frame.shape for frame in frames} == {(32, 32, 3)}
     assert np.stack(frames).std() > 0
+
+
+def test_a_clip_that_is_evaluated_is_told_its_caption(
+    spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = ["walks", "", "waves"]
+    told: dict[str, torch.Tensor] = {}
+
+    def asked(*given: torch.Tensor) -> torch.Tensor:
+        told.update({"text": given[3], "empty": given[-1]})
+        return torch.zeros(len(captions), spec.data.num_frames, 3, 32, 32)
+
+    monkeypatch.setattr(clips, "generate", asked)
+    few = edit(spec, {"data.num_test_clips": len(captions), "evaluation.subsets": ("self",)})
+    shown = [
+        replace(clip, item=replace(clip.item, caption=caption))
+        for clip, caption in zip(clips.clips_of(few, "self"), captions, strict=True)
+    ]
+    for _ in range(2):  # made, then kept
+        clips.answer(make_transformer(few.model, 0), make_codec(few.model), shown, few)
+        words = make_text_encoder(few.model)
+        assert words is not None
+        assert torch.equal(told["text"], torch.cat([words.encode([caption]) for caption in captions]))
+        assert torch.equal(told["empty"], words.encode([""]))
+        assert not torch.equal(told["text"][0], told["text"][2])
 
 
 @pytest.mark.parametrize(

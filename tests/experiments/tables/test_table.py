@@ -413,7 +413,7 @@ def test_a_run_that_was_trained_on_other_pairs_is_not_compared(monkeypatch: pyte
     finish(plan.runs)
     run = RunDirectory(runs_root() / plan.runs[2].stage("cross_id"))
     run.update(tags={PAIRS_TAG: "old"})
-    monkeypatch.setattr("experiments.experiment.pairs_tag", lambda spec: {PAIRS_TAG: "new"})
+    monkeypatch.setattr("experiments.experiment.folder_tags", lambda spec, stage: {PAIRS_TAG: "new"})
     with pytest.raises(UserError, match=f"{run.path.name} was begun with other pairs"):
         table.run_table(plan)
 
