@@ -22,6 +22,7 @@ from directanimator.frozen import FrozenSpec
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
 from directanimator.model.embedded import load_transformer, make_codec, make_text_encoder
+from directanimator.model.precision import autocast
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
@@ -127,7 +128,7 @@ class DirectAnimatorPipeline:
     ) -> UInt8[np.ndarray, "f s s 3"]:
         told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])
         told_all = (self.transformer, self.codec, reference, text, told, noise, self.spec.sampling, self.empty_text)
-        with torch.autocast(self.transformer.device.type, torch.bfloat16, enabled=self.spec.optim.precision == "bf16"):
+        with autocast(self.transformer.device.type, self.spec.optim.precision):
             video = generate(*told_all)
         return to_frames(video)[0]
 

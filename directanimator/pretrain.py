@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
@@ -43,7 +42,7 @@ from directanimator.training.batch import (
     samples_of,
 )
 from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
-from directanimator.training.loop import Losses, StepResult, train
+from directanimator.training.loop import Losses, StepResult, make_accelerator, train
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, load_average, new_state
 
@@ -162,7 +161,7 @@ def train_codec(steps: int) -> None:
         shape = (1 + (video.shape[1] - 1) // 4, codec.latent_channels, video.shape[3] // 8, video.shape[4] // 8)
         return video, gaussian_noise(draws, shape) * level.view(-1, 1, 1, 1, 1)
 
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
+    accelerator = make_accelerator("bf16")
     state = new_state(codec, CODEC_OPTIM)
     run_training(state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps)
     report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test[range(len(test))]))}
@@ -229,7 +228,7 @@ def train_base(steps: int) -> None:
             cues=None,
         )
 
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
+    accelerator = make_accelerator("bf16")
     state = new_state(model, BASE_OPTIM)
     results = train(state, batch_at, denoising_objective(make_process(SamplingSpec())), steps, BASE_OPTIM, accelerator)
     run_training(state, "base", results, steps)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 USAGE = """usage: python -m experiments.benchmark [NAME ...] [rounds=5]; without a name, all of them
 
   step, memory       time and peak memory of a training step with cues, in those of diffusers' transformer
-  matmul             share of the processor's own bf16 matmul speed that both reach
+  matmul             share of the processor's own matmul speed that both reach
   teacher            a cross-ID step with the teacher, in one without
   loading, growth    what loading costs two processes; time and memory by the number of cached clips
   sampling, windows  sampling beside diffusers' pipeline; memory by the length of a video, and its seams"""
@@ -98,13 +98,14 @@ SIDES = ("with cues", "diffusers' own")
 
 
 def _step(side: str, clips: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A training step of S size in bf16 autocast, of our transformer with cues or of diffusers' own of its size; and
-    its forward and backward pass alone."""
+    """A training step of S size in bf16, where the processor has it, of our transformer with cues or of diffusers' own
+    of its size; and its forward and backward pass alone."""
     import torch
     from torch import Tensor, nn
 
     from directanimator.model.counts import LatentGrid
     from directanimator.model.embedded import build_cogvideox, without_cues
+    from directanimator.model.precision import autocast
     from directanimator.model.spec import ModelSpec
 
     spec = ModelSpec(
@@ -126,7 +127,7 @@ def _step(side: str, clips: int) -> tuple[Callable[[], object], Callable[[], obj
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def passes() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu", "bf16"):
             loss = predict().float().square().mean()
         loss.backward()
 
@@ -138,20 +139,25 @@ def _step(side: str, clips: int) -> tuple[Callable[[], object], Callable[[], obj
     return step, passes
 
 
+def _precision() -> str:
+    """What is measured in: bf16, or fp32 where the processor does not multiply in that."""
+    from directanimator.model.precision import precision_on
+
+    return precision_on("cpu", "bf16")
+
+
 def step_pair() -> Pair:
-    """A training step with cues against one of diffusers' own transformer: S size, bf16 autocast."""
-    words = "training step with cues against diffusers' transformer, S size, batch 4, bf16"
+    """A training step with cues against one of diffusers' own transformer: S size."""
+    words = f"training step with cues against diffusers' transformer, S size, batch 4, {_precision()}"
     ours, theirs = (_step(side, clips=4)[0] for side in SIDES)
     return words, ours, theirs
 
 
 def _as_trained(step: Callable[[], object]) -> Callable[[], object]:
     """The step with the attention that a training here chooses."""
-    from accelerate import Accelerator
+    from directanimator.training.loop import make_accelerator, suitable_attention
 
-    from directanimator.training.loop import suitable_attention
-
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    accelerator = make_accelerator("bf16")
 
     def trained() -> None:
         with suitable_attention(accelerator):
@@ -166,8 +172,8 @@ def memory_words(_rounds: int) -> str:
 
     ours, theirs = (alone(_step_peak, side) for side in SIDES)
     return (
-        f"peak memory of a training step, S size, batch 4, bf16: {ours / 1e6:.0f} MB with cues, {theirs / 1e6:.0f} MB "
-        f"diffusers' own, beside the libraries: {ours / theirs:.3f}"
+        f"peak memory of a training step, S size, batch 4, {_precision()}: {ours / 1e6:.0f} MB with cues, "
+        f"{theirs / 1e6:.0f} MB diffusers' own, beside the libraries: {ours / theirs:.3f}"
     )
 
 
@@ -183,11 +189,12 @@ def _step_peak(side: str) -> int:
 
 
 def matmul_words(rounds: int) -> str:
-    """The shares of the processor's bf16 matmul speed that both steps reach; the fastest round of each, in turn."""
+    """The shares of the processor's matmul speed that both steps reach; the fastest round of each, in turn."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    dtype = torch.bfloat16 if _precision() == "bf16" else torch.float32
     work: list[tuple[Callable[[], object], float]] = []
     for side in SIDES:
         step, passes = _step(side, clips=16)
@@ -197,7 +204,7 @@ def matmul_words(rounds: int) -> str:
             passes()
         work.append((step, float(counter.get_total_flops())))
     for size in MATMUL_SIDES:
-        one, other, product = (torch.randn(size, size).bfloat16() for _ in range(3))
+        one, other, product = (torch.randn(size, size, dtype=dtype) for _ in range(3))
         work.append((functools.partial(torch.mm, one, other, out=product), 2.0 * size**3))
     fastest = [math.inf] * len(work)
     for _ in range(rounds + 1):
@@ -208,7 +215,7 @@ def matmul_words(rounds: int) -> str:
     speeds = [flops / seconds for (_, flops), seconds in zip(work, fastest, strict=True)]
     peak = max(speeds[2:])
     return (
-        f"share of the fastest bf16 matmul, {peak / 1e9:.0f} GFLOP/s, in a training step, S size, batch 16: "
+        f"share of the fastest {_precision()} matmul, {peak / 1e9:.0f} GFLOP/s, in a training step, S size, batch 16: "
         f"{speeds[0] / peak:.3f} with cues, {speeds[1] / peak:.3f} diffusers' own"
     )
 
@@ -216,7 +223,6 @@ def matmul_words(rounds: int) -> str:
 def teacher_pair() -> Pair:
     """A cross-ID step with the teacher against one without, on the shipped base."""
     import torch
-    from accelerate import Accelerator
 
     from directanimator.model.counts import LatentGrid
     from directanimator.model.embedded import make_transformer
@@ -224,7 +230,7 @@ def teacher_pair() -> Pair:
     from directanimator.objective.noise_process import make_process
     from directanimator.objective.spec import SamplingSpec
     from directanimator.training.batch import DenoisingBatch
-    from directanimator.training.loop import train_step
+    from directanimator.training.loop import make_accelerator, train_step
     from directanimator.training.spec import OptimSpec, Same2XSpec
     from directanimator.training.stages import cross_id_objective
     from directanimator.training.state import new_state
@@ -235,7 +241,7 @@ def teacher_pair() -> Pair:
     latents, reference, text, timestep, cues = inputs
     weights = torch.ones(4, 3, 1, 8, 8)
     batch = DenoisingBatch(latents, reference, text, torch.randn_like(latents), timestep, weights, cues, cues)
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    accelerator = make_accelerator("bf16")
     process = make_process(SamplingSpec())
 
     def step(enabled: bool) -> Callable[[], object]:

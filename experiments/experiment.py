@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import get_args
 
-import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
@@ -20,10 +19,12 @@ from directanimator.errors import UserError
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import make_codec
+from directanimator.model.precision import device_kind, precision_on
 from directanimator.model.published import check_scheduler
-from directanimator.model.spec import ModelSpec
+from directanimator.model.spec import ModelSpec, Precision
 from directanimator.objective.noise_process import published_settings
 from directanimator.places import runs_root
+from directanimator.training.loop import make_accelerator
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
@@ -61,15 +62,26 @@ def launch(spec: ExperimentSpec) -> Accelerator:
     """The processes of this training: one, or as many as the launcher started.
 
     Raises: UserError if the launcher and accelerate disagree, or the global batch does not divide."""
-    precision = "bf16" if spec.optim.precision == "bf16" else "no"
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
     AcceleratorState._reset_state()  # it keeps the first precision for good, and a table may train variants of two
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision, kwargs_handlers=[waiting])
+    accelerator = make_accelerator(spec.optim.precision, waiting)
     expected = started_processes()
     if accelerator.num_processes != expected:
         raise UserError(f"the launcher started {expected} processes, but {accelerator.num_processes} are connected")
     check_batch(spec.optim.global_batch_size, accelerator.num_processes)
+    if accelerator.is_main_process and computed_in(spec) != spec.optim.precision:
+        _say_precision()
     return accelerator
+
+
+def computed_in(spec: ExperimentSpec) -> Precision:
+    """The precision of products on this machine."""
+    return precision_on(device_kind(), spec.optim.precision)
+
+
+@functools.cache
+def _say_precision() -> None:
+    print("note: this processor does not multiply in bf16; products are made in fp32", flush=True)
 
 
 def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> RunDirectory:
@@ -91,7 +103,7 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     }
     name = f"{stage}-{print_of_stage}"
     if not _is_finished(RunDirectory(runs_root() / name)):  # or its numbers would be told to be of this commit
-        known |= commit_tags()
+        known |= {**commit_tags(), "computed_in": computed_in(spec)}
     return RunDirectory.claim(
         runs_root(),
         name,

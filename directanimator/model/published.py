@@ -17,6 +17,7 @@ from torch import Tensor
 
 from directanimator.errors import UserError
 from directanimator.model.codec import GROUP
+from directanimator.model.precision import multiplies_in_bf16
 from directanimator.model.spec import TextEncoderName
 
 if TYPE_CHECKING:
@@ -204,7 +205,8 @@ def load_text_encoder(base: str, kind: TextEncoderName, text_embed_dim: int, max
         raise UserError(f"{words} holds no vocabulary; want spiece.model or tokenizer.json")
     tokenizer: T5Tokenizer = _loaded(words, lambda: T5Tokenizer.from_pretrained(words))
     network = UMT5EncoderModel if kind == "umt5" else T5EncoderModel
-    encoder = _loaded(net, lambda: network.from_pretrained(net, dtype=torch.bfloat16, local_files_only=True))
+    dtype = torch.bfloat16 if multiplies_in_bf16("cpu") else torch.float32
+    encoder = _loaded(net, lambda: network.from_pretrained(net, dtype=dtype, local_files_only=True))
     width = encoder.config.d_model
     if width != text_embed_dim:
         raise UserError(f"{net} writes tokens of {width} values, model.text_embed_dim={text_embed_dim}")

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from directanimator.frozen import FrozenSpec
 
+Precision = Literal["fp32", "bf16"]
 TextEncoderName = Literal["none", "t5", "umt5"]
 BackboneName = Literal["cogvideox", "wan"]
 Positions = Literal["cells", "learned"]

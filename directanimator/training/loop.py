@@ -8,12 +8,14 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, KwargsHandler
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from directanimator.errors import UserError
+from directanimator.model.precision import device_kind, precision_on
+from directanimator.model.spec import Precision
 from directanimator.training.sharding import is_sharded
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, trainable, update_average
@@ -52,6 +54,13 @@ def learning_rate(step: int, total_steps: int, spec: OptimSpec) -> float:
     decay_steps = spec.decay_share * total_steps
     left = min(1.0, (total_steps - step) / decay_steps) if decay_steps else 1.0
     return spec.learning_rate * warmup * (FINAL_RATE + (1 - FINAL_RATE) * left)
+
+
+def make_accelerator(precision: Precision, *handlers: KwargsHandler) -> Accelerator:
+    """The processes of a training: one, or as many as the launcher started."""
+    device = device_kind()
+    mixed = "bf16" if precision_on(device, precision) == "bf16" else "no"
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=list(handlers))
 
 
 @contextmanager

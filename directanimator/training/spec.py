@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from directanimator.frozen import FrozenSpec
+from directanimator.model.spec import Precision
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,7 +28,8 @@ class OptimSpec(FrozenSpec):
     """Clips per step over all processes; the batch per device is derived."""
     lora_rank: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Rank of the updates that blocks are trained by (LoRA), the cue parameters in full. none: all weights, in full."""
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Precision = "bf16"
+    """Of products; weights and their updates are fp32. Where a processor does not multiply in bf16, fp32."""
     ema_decay: Share = 0.99
     cue_dropout: Share = 0.1
     """Chance that a clip is trained with null cues; feeds guidance over cues."""

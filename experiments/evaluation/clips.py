@@ -19,6 +19,7 @@ from directanimator.data.synthetic.subsets import SUBSET_CLIPS
 from directanimator.metrics.clip_scores import score_clip
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
+from directanimator.model.precision import autocast
 from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
@@ -111,7 +112,7 @@ def answer(
     references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in clips])
     shape = (spec.data.latent_frames, *references.shape[2:])
     noise = torch.stack([clip_noise(first + offset, shape) for offset in range(len(clips))])
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=spec.optim.precision == "bf16"):
+    with autocast(model.device.type, spec.optim.precision):
         video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
     return to_frames(video)
 

@@ -34,11 +34,27 @@ def _no_precision_is_left() -> Iterator[None]:
     AcceleratorState._reset_state()
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
 @pytest.mark.parametrize("order", [("fp32", "bf16"), ("bf16", "fp32"), ("bf16", "bf16")])
-def test_one_process_trains_in_one_precision_after_another(order: tuple[str, str]) -> None:
+def test_one_process_trains_in_one_precision_after_another(
+    order: tuple[str, str], has_bf16: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And in none that the processor does not multiply in, which is said once."""
+    monkeypatch.setattr("directanimator.model.precision.multiplies_in_bf16", lambda _: has_bf16)
+    experiment._say_precision.cache_clear()
     for precision in order:
         accelerator = launch(edit(SMOKE, {"optim.precision": precision}))
-        assert accelerator.mixed_precision == {"fp32": "no", "bf16": "bf16"}[precision]
+        assert accelerator.mixed_precision == ("bf16" if precision == "bf16" and has_bf16 else "no")
+    assert capsys.readouterr().out.count("does not multiply in bf16") == (0 if has_bf16 else 1)
+
+
+@pytest.mark.parametrize(("has_bf16", "told"), [(True, "bf16"), (False, "fp32")])
+def test_a_run_tells_what_precision_it_was_computed_in(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, told: str
+) -> None:
+    monkeypatch.setattr("directanimator.model.precision.multiplies_in_bf16", lambda _: has_bf16)
+    spec = edit(SMOKE, {"optim.precision": "bf16"})
+    assert claim_stage(spec, "same_id", {}).record().tags["computed_in"] == told
 
 
 @pytest.fixture

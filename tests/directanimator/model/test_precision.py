@@ -11,10 +11,11 @@ from safetensors import safe_open
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from directanimator.model import precision
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.cue_streams import CueLatents, CueStream
 from directanimator.model.embedded import build_transformer
-from directanimator.model.spec import ModelSpec
+from directanimator.model.spec import ModelSpec, Precision
 from directanimator.training import checkpoint
 from directanimator.training.checkpoint import Snapshot
 from directanimator.training.spec import OptimSpec
@@ -79,6 +80,21 @@ def test_on_a_gpu_too_cues_leave_all_tokens_in_the_precision_of_the_base(case: s
         with on_a_gpu():
             without, fused = precisions(model, told, None), precisions(model, told, cues)
     assert fused == without
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "bf16"])
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_products_are_made_in_bf16_where_that_is_wanted_and_had(
+    wanted: Precision, has_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: has_bf16)
+    precision.multiplies_in_bf16.cache_clear()
+    one = torch.ones(2, 2)
+    with precision.autocast("cpu", wanted):
+        product = one @ one
+    assert (product.dtype == torch.bfloat16) == (wanted == "bf16" and has_bf16)
+    assert precision.precision_on("cuda", wanted) == wanted
+    precision.multiplies_in_bf16.cache_clear()
 
 
 def test_a_state_that_comes_back_lies_where_its_parameters_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
