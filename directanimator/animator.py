@@ -22,7 +22,7 @@ from directanimator.frozen import FrozenSpec
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec, to_frames, to_video
 from directanimator.model.embedded import load_transformer, make_codec, make_text_encoder
-from directanimator.model.precision import autocast
+from directanimator.model.precision import autocast, device_kind
 from directanimator.model.published import EMPTY_TEXT_FILE
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.spec import SamplingSpec
@@ -60,23 +60,25 @@ class DirectAnimatorPipeline:
     @classmethod
     def from_pretrained(cls, directory: Path, codec: VideoCodec | None = None) -> "DirectAnimatorPipeline":
         """The model of a checkpoint directory: `spec.json` and `transformer/`, by default with the codec of its spec.
+        Both are on a GPU where there is one.
 
         Raises: UserError if it is missing, damaged, or of another architecture than its spec or the codec."""
         spec = _read_spec(directory / "spec.json")
-        codec = make_codec(spec.model, tiling=True) if codec is None else codec
+        codec = make_codec(spec.model, tiling=True, device=device_kind()) if codec is None else codec
         if spec.model.latent_channels != codec.latent_channels:
             raise UserError(
                 f"{directory} is made for latents of {spec.model.latent_channels} channels, the codec's have "
                 f"{codec.latent_channels}; want a checkpoint of model.codec={spec.model.codec}"
             )
         transformer = load_transformer(directory / "transformer", spec.model)
+        transformer.to(torch.device(device_kind()))  # type: ignore[arg-type]  # its decorator hides the method
         return cls(spec, transformer, codec, _empty_text(directory, spec.model))
 
     def text_of(self, prompt: str) -> Float[Tensor, "1 m t"]:
         """The text tokens of a prompt.
 
         Raises: UserError if the model is told no words, or what makes tokens of them is missing or damaged."""
-        words = make_text_encoder(self.spec.model)
+        words = make_text_encoder(self.spec.model, device_kind())
         if words is None:
             raise UserError(f"prompt={prompt}: the model is told no words; leave it out")
         return words.encode([prompt])
@@ -107,7 +109,7 @@ class DirectAnimatorPipeline:
         windows = self.windows(cues.num_frames, overlap)
         with torch.no_grad():
             latents = self.codec.encode_reference(to_video(reference))
-        shape = (1, self.spec.data.latent_frames, *latents.shape[2:])
+        shape = (1, self.spec.model.padded(self.spec.data.latent_frames), *latents.shape[2:])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         watched = progress(windows, "animating", total=len(windows))
 
@@ -123,7 +125,7 @@ class DirectAnimatorPipeline:
         self,
         reference: Float[Tensor, "1 1 c lh lw"],
         cues: DrivingCues,
-        noise: Float[Tensor, "1 lf c lh lw"],
+        noise: Float[Tensor, "1 nf c lh lw"],
         text: Float[Tensor, "1 m t"],
     ) -> UInt8[np.ndarray, "f s s 3"]:
         told = cue_latents([without_disabled(encode_cues(cues, self.codec), self.spec.cues)])

@@ -87,14 +87,16 @@ def generate(
     reference_latents: Float[Tensor, "b 1 c lh lw"],
     text: Float[Tensor, "b m t"],
     cues: CueLatents,
-    noise: Float[Tensor, "b lf c lh lw"],
+    noise: Float[Tensor, "b nf c lh lw"],
     spec: SamplingSpec,
     empty_text: Float[Tensor, "1 m t"] | None = None,
 ) -> Float[Tensor, "b f 3 h w"]:
-    """Video in [-1, 1] of the reference's person, driven by the cues."""
-    here = model.device
-    told = CueLatents(**{field.name: getattr(cues, field.name).to(here) for field in fields(cues)})
+    """Video in [-1, 1] of the reference's person, driven by the cues.
+
+    Noise of more latent frames than the cues have is for those that fill a temporal patch: sampled, and left out."""
+    here, extra = model.device, noise.shape[1] - cues.pose.shape[1]
+    told = CueLatents(**{field.name: getattr(cues.padded(extra), field.name).to(here) for field in fields(cues)})
     empty = None if empty_text is None else empty_text.to(here)
     references = reference_latents.to(here).expand_as(noise)
     denoise = guided(model, references, text.to(here), told, spec, empty)
-    return codec.decode(sample(denoise, noise.to(here), spec).cpu()).cpu()
+    return codec.decode(sample(denoise, noise.to(here), spec)[:, extra:].cpu()).cpu()

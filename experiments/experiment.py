@@ -214,7 +214,7 @@ def is_trained(run: RunDirectory) -> bool:
 @functools.lru_cache(maxsize=1)
 def _codec(model: ModelSpec) -> VideoCodec:
     """The codec; kept, so that what follows from it and the test clips is worked out once for all variants."""
-    return make_codec(model, tiling=True)
+    return make_codec(model, tiling=True, device=device_kind())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """The prepared pools of an experiment: made once per data, cue and codec, and shared by every variant and seed."""
 
 import functools
+import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -25,6 +26,7 @@ from directanimator.errors import UserError
 from directanimator.extraction.store import Store, key_of, known_digest
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec, make_text_encoder
+from directanimator.model.precision import device_kind
 from directanimator.model.published import TextEncoder, part_of
 from directanimator.model.spec import ModelSpec
 from directanimator.places import cues_root, mlruns_root
@@ -68,7 +70,20 @@ def subset_item_maker(subset: Subset, spec: DataSpec, picture: PosePicture) -> C
 @functools.lru_cache(maxsize=1)
 def _encoders_of_worker(model: ModelSpec) -> tuple[VideoCodec, TextEncoder | None]:
     torch.set_num_threads(1)  # there is a worker for every core
-    return make_codec(model), make_text_encoder(model)
+    device = _device_of_worker()
+    return make_codec(model, device=device), make_text_encoder(model, device)
+
+
+def _device_of_worker() -> str:
+    """One GPU after another, where there are any."""
+    number = multiprocessing.current_process().name.rpartition("-")[2]  # workers are counted, the main process is not
+    gpus = torch.cuda.device_count()
+    return f"cuda:{int(number) % gpus}" if gpus and number.isdigit() else device_kind()
+
+
+def _num_workers(model: ModelSpec) -> int | None:
+    """A worker for every GPU that a published codec can run on; None where there is none."""
+    return None if model.codec == "embedded" else torch.cuda.device_count() or None
 
 
 def _prepared(index: int, split: Split, spec: DataSpec, cues: CueSpec, model: ModelSpec) -> dict[str, np.ndarray]:
@@ -97,7 +112,7 @@ def text_tokens(model: ModelSpec, captions: Sequence[str]) -> Float[Tensor, "b m
         for caption in captions
     }
     missing = {caption: path for caption, path in paths.items() if not path.exists()}
-    words = make_text_encoder(model) if missing else None
+    words = make_text_encoder(model, device_kind()) if missing else None
     for caption, path in missing.items():
         tokens = cast(TextEncoder, words).encode([caption])
         atomic_write(path, functools.partial(save_file, {"text": tokens}))
@@ -151,7 +166,7 @@ def train_pool(spec: ExperimentSpec) -> dict[str, Rows]:
 def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[str, Rows]:
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
-    build_pool(directory, count, make, label)
+    build_pool(directory, count, make, label, _num_workers(spec.model))
     if spec.data.source == "folder":
         Store(cues_root()).evict()  # not before: the clips of a video are made from what was seen of it once
     return open_pool(directory)

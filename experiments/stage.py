@@ -200,6 +200,7 @@ class StageJob:
             seed=self.spec.seed,
             stage=SAME_ID if self.stage == "same_id" else CROSS_ID,
             empty_text=text_tokens(self.spec.model, [""]),
+            latent_frames=self.spec.model.padded(self.spec.data.latent_frames),
             same_id_share=1.0 if self.stage == "same_id" else self.spec.cross_id.same_id_share,
             rank=accelerator.process_index,
             world=accelerator.num_processes,

@@ -78,20 +78,19 @@ def _allocate(item: Item, directory: Path, count: int) -> None:
         np.lib.format.open_memmap(directory / f"{name}.npy", mode="w+", dtype=value.dtype, shape=(count, *value.shape))
 
 
-def _workers() -> int:
-    return max(1, len(os.sched_getaffinity(0)))
-
-
-def build_pool(directory: Path, count: int, make: Callable[[int], Item], label: str) -> None:
+def build_pool(
+    directory: Path, count: int, make: Callable[[int], Item], label: str, workers: int | None = None
+) -> None:
     """Nothing; fills `directory` with `make(0)` ... `make(count - 1)` unless it is whole already.
 
+    There are so many workers, by default one for every core.
     `make` is called in fresh processes, so it must be picklable (a `functools.partial` of a module's function)."""
     if (directory / _MARKER).exists():
         return
     spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     context = multiprocessing.get_context("spawn")
     with atomic_directory(directory) as unfinished:
-        with ProcessPoolExecutor(_workers(), mp_context=context) as executor:
+        with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), mp_context=context) as executor:
             _allocate(executor.submit(make, 0).result(), unfinished, count)
             futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
             try:

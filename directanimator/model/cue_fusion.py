@@ -27,7 +27,6 @@ from directanimator.model.cue_streams import (
     Rotary,
     Streams,
     Told,
-    pad_front,
 )
 from directanimator.model.spec import CueCarry, CueEntry, CueInit, Fusion
 
@@ -301,14 +300,16 @@ class CueFusionTransformer(CueBackbone, CogVideoXTransformer3DModel):  # type: i
     ) -> Start:
         """Video tokens, text tokens, time embedding, positions and cue streams before the first block.
 
-        Latent frames are padded in front to a multiple of the temporal patch."""
-        padding = -noisy_latents.shape[1] % self.pose_embed.patch[0]
-        stacked = pad_front(torch.cat([noisy_latents, reference_latents], dim=2), padding)
+        Raises: ValueError unless the latent frames fill temporal patches."""
+        frames, patch = noisy_latents.shape[1], self.pose_embed.patch[0]
+        if frames % patch:
+            raise ValueError(f"expected latent frames in multiples of {patch}, got {frames}; pad them before the noise")
+        stacked = torch.cat([noisy_latents, reference_latents], dim=2)
         tokens = self.embedding_dropout(self._embedded(text, stacked))
         temb = self._time_embedding(timestep, noisy_latents.dtype)
         _, lf, _, lh, lw = stacked.shape
         rotary = self.rotary(lf, lh, lw, stacked.device)
-        streams = None if cues is None else self._streams(cues.padded(padding))
+        streams = None if cues is None else self._streams(cues)
         split = text.shape[1]
         return tokens[:, split:], tokens[:, :split], temb, rotary, streams
 
@@ -316,11 +317,10 @@ class CueFusionTransformer(CueBackbone, CogVideoXTransformer3DModel):  # type: i
         b, lf, _, lh, lw = shape
         p_t, p, _ = self.pose_embed.patch
         order = (-1, p, p) if self.config["patch_size_t"] is None else (-1, p_t, p, p)
-        cells = tokens.unflatten(2, order).unflatten(1, (-(-lf // p_t), lh // p, lw // p))
+        cells = tokens.unflatten(2, order).unflatten(1, (lf // p_t, lh // p, lw // p))
         if self.config["patch_size_t"] is None:
             return cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, lf, -1, lh, lw)
-        frames = cells.permute(0, 1, 5, 4, 2, 6, 3, 7).flatten(1, 2)
-        return frames.reshape(b, frames.shape[1], -1, lh, lw)[:, -lf:]
+        return cells.permute(0, 1, 5, 4, 2, 6, 3, 7).reshape(b, lf, -1, lh, lw)
 
     def _finish(self, hidden: Float[Tensor, "b n d"], times: Any, shape: torch.Size) -> Tensor:
         return self._unpatchify(self.proj_out(self.norm_out(self.norm_final(hidden), temb=times)), shape)

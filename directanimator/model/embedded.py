@@ -200,23 +200,24 @@ def load_codec() -> PatchCodec:
     return codec.eval().requires_grad_(False)
 
 
-def make_codec(spec: ModelSpec, tiling: bool = False) -> VideoCodec:
-    """The codec that a model's latents are of, frozen; `tiling` is for the published ones.
+def make_codec(spec: ModelSpec, tiling: bool = False, device: str = "cpu") -> VideoCodec:
+    """The codec that a model's latents are of, frozen; `tiling` and `device` are for the published ones, since the
+    embedded one is made for a CPU.
 
     Raises: UserError if its directory is missing or damaged."""
     match spec.codec:
         case "embedded":
             return load_codec()
         case "cogvideox":
-            return load_published_codec(spec.base, tiling)
+            return load_published_codec(spec.base, tiling, device)
         case "wan":
-            return load_wan_codec(spec.base, tiling)
+            return load_wan_codec(spec.base, tiling, device)
 
 
-def make_text_encoder(spec: ModelSpec) -> TextEncoder | None:
-    """What turns captions into text tokens, frozen; None for a model that is told no words.
+def make_text_encoder(spec: ModelSpec, device: str = "cpu") -> TextEncoder | None:
+    """What turns captions into text tokens, frozen, on a device; None for a model that is told no words.
 
     Raises: UserError if its directory is missing or damaged."""
     if spec.text_encoder == "none":
         return None
-    return load_text_encoder(spec.base, spec.text_encoder, spec.text_embed_dim, spec.max_text_tokens)
+    return load_text_encoder(spec.base, spec.text_encoder, spec.text_embed_dim, spec.max_text_tokens, device)

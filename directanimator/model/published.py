@@ -17,7 +17,7 @@ from torch import Tensor
 
 from directanimator.errors import UserError
 from directanimator.model.codec import GROUP
-from directanimator.model.precision import multiplies_in_bf16
+from directanimator.model.precision import precision_on
 from directanimator.model.spec import TextEncoderName
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SHIFTS = ("snr_shift_scale", "flow_shift", "shift")
 
 
 class CogVideoXCodec:
-    """CogVideoX's own video VAE behind the library's protocol, frozen.
+    """CogVideoX's own video VAE behind the library's protocol, frozen; wherever it runs, what it gives is on the CPU.
 
     Deviation: latents are the mean of the posterior, not a sample of it, so that a pool is the same whoever makes it;
     its spread is about a thousandth of the latents' own."""
@@ -73,18 +73,18 @@ class CogVideoXCodec:
         _check_sides(video, self.cell)
         volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
         mean: Tensor = self.vae.encode(volume).latent_dist.mode()
-        return mean.transpose(1, 2).float()
+        return mean.transpose(1, 2).float().cpu()
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
         """Video in [-1, 1]."""
         volume = (latents / self._scale).transpose(1, 2).to(self.vae.device, self.vae.dtype)
         video: Tensor = self.vae.decode(volume).sample
-        return video.transpose(1, 2).float().clamp(-1, 1)
+        return video.transpose(1, 2).float().clamp(-1, 1).cpu()
 
 
 class WanCodec:
-    """Wan's own video VAE behind the library's protocol, frozen.
+    """Wan's own video VAE behind the library's protocol, frozen; wherever it runs, what it gives is on the CPU.
 
     Source: Wan's pipeline in diffusers, whose latents are those of the VAE less their mean, by their deviation.
     Deviation: the mean of the posterior, as there for images only, so that a pool is the same whoever makes it."""
@@ -125,9 +125,9 @@ class WanCodec:
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
         """Video in [-1, 1]."""
-        scaled = latents * self._std + self._mean
+        scaled = latents.cpu() * self._std + self._mean
         video: Tensor = self.vae.decode(scaled.transpose(1, 2).to(self.vae.device, self.vae.dtype)).sample
-        return video.transpose(1, 2).float().clamp(-1, 1)
+        return video.transpose(1, 2).float().clamp(-1, 1).cpu()
 
 
 def _check_sides(video: Float[Tensor, "b f 3 h w"], cell: int) -> None:
@@ -136,27 +136,27 @@ def _check_sides(video: Float[Tensor, "b f 3 h w"], cell: int) -> None:
         raise ValueError(f"expected sides in multiples of {cell}, got {height} x {width}; resize the clip")
 
 
-def load_published_codec(base: str, tiling: bool = False) -> CogVideoXCodec:
-    """CogVideoX's VAE of a published directory; with tiling, pictures are decoded part by part, in memory that does not
-    grow.
+def load_published_codec(base: str, tiling: bool = False, device: str = "cpu") -> CogVideoXCodec:
+    """CogVideoX's VAE of a published directory on a device; with tiling, pictures are decoded part by part, in memory
+    that does not grow.
 
     Raises: UserError if it is missing or damaged."""
     directory = part_of(base, "vae")
     vae = _loaded(directory, lambda: AutoencoderKLCogVideoX.from_pretrained(directory, torch_dtype=torch.float32))
     if tiling:
         vae.enable_tiling()
-    return CogVideoXCodec(vae)
+    return CogVideoXCodec(vae.to(device))
 
 
-def load_wan_codec(base: str, tiling: bool = False) -> WanCodec:
-    """Wan's VAE of a published directory; with tiling, pictures are decoded part by part.
+def load_wan_codec(base: str, tiling: bool = False, device: str = "cpu") -> WanCodec:
+    """Wan's VAE of a published directory on a device; with tiling, pictures are decoded part by part.
 
     Raises: UserError if it is missing, damaged, or not of image-to-video Wan2.2-5B's kind."""
     directory = part_of(base, "vae")
     vae = _loaded(directory, lambda: AutoencoderKLWan.from_pretrained(directory, torch_dtype=torch.float32))
     if tiling:
         vae.enable_tiling()
-    return WanCodec(vae)
+    return WanCodec(vae.to(device))
 
 
 class TextEncoder:
@@ -174,7 +174,7 @@ class TextEncoder:
             list(prompts), padding="max_length", max_length=self._max_tokens, truncation=True, return_tensors="pt"
         ).input_ids
         tokens: Tensor = self._encoder(ids.to(self._encoder.device))[0]
-        return tokens.float()
+        return tokens.float().cpu()
 
 
 class MaskedTextEncoder(TextEncoder):
@@ -191,11 +191,13 @@ class MaskedTextEncoder(TextEncoder):
         )
         here, mask = self._encoder.device, told.attention_mask
         tokens: Tensor = self._encoder(told.input_ids.to(here), mask.to(here))[0]
-        return tokens.float() * mask.to(here)[:, :, None]
+        return tokens.float().cpu() * mask[:, :, None]
 
 
-def load_text_encoder(base: str, kind: TextEncoderName, text_embed_dim: int, max_tokens: int) -> TextEncoder:
-    """The T5 or UMT5 of a published directory.
+def load_text_encoder(
+    base: str, kind: TextEncoderName, text_embed_dim: int, max_tokens: int, device: str = "cpu"
+) -> TextEncoder:
+    """The T5 or UMT5 of a published directory, on a device.
 
     Raises: UserError if it or its tokenizer is missing or damaged, or of another width."""
     from transformers import T5EncoderModel, T5Tokenizer, UMT5EncoderModel  # slow
@@ -205,8 +207,9 @@ def load_text_encoder(base: str, kind: TextEncoderName, text_embed_dim: int, max
         raise UserError(f"{words} holds no vocabulary; want spiece.model or tokenizer.json")
     tokenizer: T5Tokenizer = _loaded(words, lambda: T5Tokenizer.from_pretrained(words))
     network = UMT5EncoderModel if kind == "umt5" else T5EncoderModel
-    dtype = torch.bfloat16 if multiplies_in_bf16("cpu") else torch.float32
+    dtype = torch.bfloat16 if precision_on(torch.device(device).type, "bf16") == "bf16" else torch.float32
     encoder = _loaded(net, lambda: network.from_pretrained(net, dtype=dtype, local_files_only=True))
+    encoder.to(torch.device(device))  # type: ignore[arg-type]  # its decorator hides the method
     width = encoder.config.d_model
     if width != text_embed_dim:
         raise UserError(f"{net} writes tokens of {width} values, model.text_embed_dim={text_embed_dim}")

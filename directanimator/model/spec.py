@@ -76,6 +76,13 @@ class ModelSpec(FrozenSpec):
         """Token width."""
         return self.num_heads * self.head_dim
 
+    def padded(self, latent_frames: int) -> int:
+        """Latent frames that the model denoises for a clip of so many: the first one stands there repeated, until they
+        fill temporal patches.
+
+        Source: diffusers' pipeline of CogVideoX 1.5, which samples such frames as all others and drops them."""
+        return latent_frames + -latent_frames % (self.patch_size_t or 1)
+
     @model_validator(mode="after")
     def _only_the_paper_s_fusion_has_its_options(self) -> "ModelSpec":
         options = {"cue_entry": (self.cue_entry, "choice of entry"), "cue_carry": (self.cue_carry, "gate or residual")}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from directanimator.cues.spec import CueSpec
 from directanimator.data.pool import Rows
 from directanimator.model.backbone import CueBackbone, CueFusionOutput
+from directanimator.model.cue_streams import CueLatents, pad_front
 from directanimator.model.spec import ModelSpec
 from directanimator.objective.denoising import denoising_loss, person_weights
 from directanimator.objective.noise_process import NoiseProcess
@@ -53,6 +54,8 @@ class BatchSource:
     """Share of samples that are driven by their own clip; 1 in the same-ID stage."""
     empty_text: Float[Tensor, "1 m t"]
     """The text tokens of an empty caption."""
+    latent_frames: int
+    """That the model denoises: those of a clip, and before them the first one repeated to fill a temporal patch."""
     rank: int = 0
     world: int = 1
 
@@ -83,17 +86,24 @@ class BatchSource:
         timesteps: list[int],
         text: Float[Tensor, "b m t"],
     ) -> DenoisingBatch:
-        latents = torch.from_numpy(self.pool["latents"][items]).float()
+        latents = self._filled(torch.from_numpy(self.pool["latents"][items]).float())
         return DenoisingBatch(
             latents=latents,
             reference_latents=torch.from_numpy(self.pool["reference"][items]).float().expand_as(latents),
             text=text,
             noise=gaussian_noise(draws, tuple(latents.shape[1:])),
             timestep=torch.tensor(timesteps),
-            weights=person_weights(self._coverage(items), self.denoising.person_weight),
-            cues=cue_latents(told),
-            teacher_cues=cue_latents([self._own_cues(item) for item in items]) if self.stage == CROSS_ID else None,
+            weights=person_weights(self._filled(self._coverage(items)), self.denoising.person_weight),
+            cues=self._filled_cues(told),
+            teacher_cues=self._filled_cues([self._own_cues(i) for i in items]) if self.stage == CROSS_ID else None,
         )
+
+    def _filled(self, frames: Float[Tensor, "b lf *rest"]) -> Float[Tensor, "b nf *rest"]:
+        return pad_front(frames, self.latent_frames - frames.shape[1])
+
+    def _filled_cues(self, told: list[CueArrays]) -> CueLatents:
+        cues = cue_latents(told)
+        return cues.padded(self.latent_frames - cues.pose.shape[1])
 
     def _captions(self, items: list[int]) -> Float[Tensor, "b m t"]:
         if "text" not in self.pool:

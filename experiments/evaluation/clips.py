@@ -110,7 +110,7 @@ def answer(
     empty = text_tokens(spec.model, [""])
     told = [without_disabled(encode_cues(clip.cues, codec), spec.cues) for clip in clips]
     references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in clips])
-    shape = (spec.data.latent_frames, *references.shape[2:])
+    shape = (spec.model.padded(spec.data.latent_frames), *references.shape[2:])
     noise = torch.stack([clip_noise(first + offset, shape) for offset in range(len(clips))])
     with autocast(model.device.type, spec.optim.precision):
         video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)

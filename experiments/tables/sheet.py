@@ -8,6 +8,7 @@ import torch
 from jaxtyping import UInt8
 
 from directanimator.model.embedded import make_codec
+from directanimator.model.precision import device_kind
 from directanimator.places import runs_root
 from experiments.evaluation.clips import TestClip, generate_clips, make_test_clips
 from experiments.evaluation.sheet import Clip, answers_sheet
@@ -26,7 +27,7 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises: UserError if a model is missing or damaged."""
     runs = [plan.run(name, plan.seeds[0]) for name in plan.variants]
-    codec = make_codec(runs[0].spec.model, tiling=True)
+    codec = make_codec(runs[0].spec.model, tiling=True, device=device_kind())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = runs[0].spec.data.size
     first = _shown_clips(runs[0].spec)

@@ -40,9 +40,10 @@ def model_of(seed: int) -> CueFusionTransformer:
     return model
 
 
-def cues_of(seed: int) -> CueLatents:
-    mask, present = torch.rand(1, 2, MASK_CHANNELS, 2, 3), torch.ones(1, 2, dtype=torch.bool)
-    return CueLatents(normal(seed, 1, 2, 4, 2, 3), normal(seed + 1, 1, 2, 4, 2, 3), mask, mask, present, present)
+def cues_of(seed: int, frames: int = 2) -> CueLatents:
+    mask, present = torch.rand(1, frames, MASK_CHANNELS, 2, 3), torch.ones(1, frames, dtype=torch.bool)
+    pose, face = (normal(seed + k, 1, frames, 4, 2, 3) for k in range(2))
+    return CueLatents(pose, face, mask, mask, present, present)
 
 
 def knows(answer: Tensor, spec: SamplingSpec) -> Denoiser:
@@ -161,6 +162,18 @@ def test_a_generated_video_has_its_length_and_range_and_depends_on_cues(seed: in
     assert not video.requires_grad
     other = dataclasses.replace(cues_of(seed), pose=normal(seed + 9, 1, 2, 4, 2, 3))
     assert not torch.equal(generate(*told, other, noise, spec), video)
+
+
+@given(seeds, st.sampled_from([1, 3]))
+def test_frames_that_fill_a_temporal_patch_are_sampled_as_all_others_and_left_out(seed: int, frames: int) -> None:
+    torch.manual_seed(seed)
+    model = build_transformer(SPEC.model_copy(update={"patch_size_t": 2})).eval()
+    codec = PatchCodec(latent_channels=4, width=16, num_blocks=2).eval().fit(torch.rand(800, 768))
+    cues, noise = cues_of(seed, frames), normal(seed, 1, frames + 1, 4, 2, 3)
+    reference, text, spec = normal(seed + 1, 1, 1, 4, 2, 3), normal(seed + 2, 1, 2, 8), SamplingSpec(num_steps=2)
+    denoise = guided(model, reference.expand_as(noise), text, cues.padded(1), spec)
+    expected = codec.decode(sample(denoise, noise, spec)[:, 1:])
+    assert torch.equal(generate(model, codec, reference, text, cues, noise, spec), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,7 @@
 """What the items of a split are made of, whatever a variant is trained on; and where its cross-ID pairs come from."""
 
 import functools
+from multiprocessing import current_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -124,6 +125,16 @@ def test_settings_and_vocabulary_of_a_published_model_are_part_of_a_pools_name(t
     path = tmp_path / "base" / part
     path.write_text(path.read_text() + " ")
     assert len(places | {pool_directory(spec, "train")}) == 3
+
+
+@pytest.mark.parametrize(("gpus", "devices"), [(0, {"cpu"}), (1, {"cuda:0"}), (3, {"cuda:0", "cuda:1", "cuda:2"})])
+def test_workers_share_the_gpus_evenly(monkeypatch: pytest.MonkeyPatch, gpus: int, devices: set[str]) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    found = []
+    for number in range(7, 7 + len(devices)):
+        monkeypatch.setattr(current_process(), "name", f"SpawnProcess-{number}")
+        found.append(pools._device_of_worker())
+    assert (set(found), len(found)) == (devices, len(devices))
 
 
 @pytest.mark.parametrize(("is_folder", "left"), [(True, 0), (False, 2)])

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.data import pool
 from directanimator.data.pool import build_pool, open_pool
 
 COUNT = 37
@@ -56,10 +55,9 @@ def test_a_pool_holds_every_item_and_is_not_made_twice(tmp_path: Path) -> None:
     build_pool(directory, COUNT, refuse, "making")
 
 
-def test_one_worker_and_several_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_and_several_write_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 3):
-        monkeypatch.setattr(pool, "_workers", lambda workers=workers: workers)
-        build_pool(tmp_path / str(workers), COUNT, made, "making")
+        build_pool(tmp_path / str(workers), COUNT, made, "making", workers)
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
 
 

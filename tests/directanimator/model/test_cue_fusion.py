@@ -298,23 +298,19 @@ def test_a_batch_says_what_its_items_say_alone(spec: ModelSpec, seed: int) -> No
     torch.testing.assert_close(model(*told, cues).velocity, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
-@given(seeds, st.sampled_from([1, 3]))
-@torch.no_grad()
-def test_odd_latent_frames_are_padded_in_front_for_a_temporal_patch(seed: int, frames: int) -> None:
-    spec = ModelSpec(
-        base="random",
-        num_layers=2,
-        num_heads=2,
-        head_dim=16,
-        latent_channels=CHANNELS,
-        patch_size_t=2,
-        text_embed_dim=8,
-    )
-    model, (noisy, reference, text, timestep) = model_of(spec, seed, trained=True), inputs(seed, frames)
-    cues = random_cues(seed, frames)
-    even = [torch.cat([part[:, :1], part], dim=1) for part in (noisy, reference)]
-    expected = model(*even, text, timestep, cues.padded(1)).velocity[:, 1:]
-    assert torch.equal(model(noisy, reference, text, timestep, cues).velocity, expected)
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_latent_frames_that_fill_no_temporal_patch_are_refused(frames: int) -> None:
+    shape = {"num_layers": 1, "num_heads": 2, "head_dim": 16, "latent_channels": CHANNELS, "text_embed_dim": 8}
+    spec = ModelSpec(base="random", patch_size_t=2, **shape)
+    with pytest.raises(ValueError, match=f"multiples of 2, got {frames}"):
+        model_of(spec, 0)(*inputs(0, frames), None)
+
+
+@given(st.integers(1, 40), st.none() | st.integers(1, 4))
+def test_padded_frames_are_the_fewest_that_fill_temporal_patches(frames: int, patch: int | None) -> None:
+    padded = ModelSpec(base="random", patch_size_t=patch).padded(frames)
+    assert padded % (patch or 1) == 0
+    assert 0 <= padded - frames < (patch or 1)
 
 
 @given(seeds)

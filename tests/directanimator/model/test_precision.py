@@ -15,6 +15,7 @@ from directanimator.model import precision
 from directanimator.model.backbone import CueBackbone
 from directanimator.model.cue_streams import CueLatents, CueStream
 from directanimator.model.embedded import build_transformer
+from directanimator.model.published import CogVideoXCodec, WanCodec, load_published_codec, load_wan_codec
 from directanimator.model.spec import ModelSpec, Precision
 from directanimator.training import checkpoint
 from directanimator.training.checkpoint import Snapshot
@@ -22,6 +23,7 @@ from directanimator.training.spec import OptimSpec
 from directanimator.training.state import new_state
 from tests.directanimator.model.test_cue_fusion import inputs, model_of, random_cues
 from tests.directanimator.model.test_wan_fusion import SPEC as WAN
+from tests.published import write_published, write_wan
 
 COGVIDEOX = ModelSpec(
     base="random", num_layers=2, num_heads=2, head_dim=16, latent_channels=4, time_embed_dim=24, text_embed_dim=8
@@ -95,6 +97,23 @@ def test_products_are_made_in_bf16_where_that_is_wanted_and_had(
     assert (product.dtype == torch.bfloat16) == (wanted == "bf16" and has_bf16)
     assert precision.precision_on("cuda", wanted) == wanted
     precision.multiplies_in_bf16.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["cogvideox", "wan"])
+@torch.no_grad()
+def test_a_codec_runs_where_it_is_asked_to_and_what_it_gives_is_where_all_else_is(kind: str, tmp_path: Path) -> None:
+    directory = write_wan(tmp_path) if kind == "wan" else write_published(tmp_path, "1.5")
+    load = load_wan_codec if kind == "wan" else load_published_codec
+    elsewhere = load(str(directory), device="meta").vae
+    assert elsewhere.device.type == "meta"
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            vae = type(elsewhere).from_config(elsewhere.config)
+        codec, video = (WanCodec if kind == "wan" else CogVideoXCodec)(vae), torch.zeros(1, 9, 3, 32, 32)
+        latents = codec.encode(video)
+        decoded = [codec.decode(latents.to(device)) for device in ("cpu", "cuda")]
+        given = [latents, codec.encode_reference(video[:, :1]), *decoded]
+    assert {tensor.device.type for tensor in given} == {"cpu"}
 
 
 def test_a_state_that_comes_back_lies_where_its_parameters_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,9 +61,24 @@ def pool() -> dict[str, np.ndarray]:
 
 
 def source(stage: int = CROSS_ID, share: float = 0.5, optim: OptimSpec = OPTIM, **changes: object) -> BatchSource:
-    told = {"stage": stage, "same_id_share": share, "empty_text": no_text(MODEL)}
+    told = {"stage": stage, "same_id_share": share, "empty_text": no_text(MODEL), "latent_frames": 2}
     made = BatchSource(pool(), CueSpec(), optim, DenoisingSpec(), seed=5, **told)
     return dataclasses.replace(made, **changes)
+
+
+@given(steps, st.sampled_from([SAME_ID, CROSS_ID]), st.integers(1, 3))
+def test_frames_that_fill_a_temporal_patch_repeat_the_first_one_under_noise_of_their_own(
+    step: int, stage: int, more: int
+) -> None:
+    """What CogVideoX 1.5 was trained with: a repeated frame without noise of its own would be noise of another kind."""
+    plain, padded = (source(stage, latent_frames=2 + extra).batch_at(step) for extra in (0, more))
+    assert padded.noise.shape[1] == 2 + more
+    assert all(not torch.equal(padded.noise[:, k], padded.noise[:, k + 1]) for k in range(1 + more))
+    torch.testing.assert_close(padded.weights.flatten(1).mean(dim=1), torch.ones(len(padded.weights)))
+    for name, frames in flat(padded).items():
+        if name not in ("noise", "text", "timestep", "weights"):
+            before = flat(plain)[name]
+            assert torch.equal(frames, torch.cat([before[:, :1]] * more + [before], dim=1)), name
 
 
 def flat(batch: DenoisingBatch) -> dict[str, Tensor]:

@@ -432,7 +432,7 @@ def test_the_sheet_decodes_by_the_codec_of_the_runs(monkeypatch: pytest.MonkeyPa
     plan = plan_of("seeds=1")
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     decoded: list[object] = []
-    monkeypatch.setattr(sheet, "make_codec", lambda model, tiling: model)
+    monkeypatch.setattr(sheet, "make_codec", lambda model, tiling, device: model)
     monkeypatch.setattr(sheet, "trained_model", lambda run, spec: nn.Identity())
     monkeypatch.setattr(sheet, "_shown_clips", lambda spec: [])
     monkeypatch.setattr(sheet, "answers_sheet", lambda answers, scale: frames[0])
