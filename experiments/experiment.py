@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import get_args
 
+import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
@@ -30,7 +31,7 @@ from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
 from experiments.execution import PLAIN, Execution, check_batch, check_execution, started_processes
 from experiments.pools import FOLDER_TAGS, check_pairs, folder_tags, held_out_pool, text_tokens, train_pool
-from experiments.record import TITLE_TAG, RunDirectory, Status, commit_tags
+from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
     WEIGHTS_TAG,
     ExperimentSpec,
@@ -79,6 +80,10 @@ def computed_in(spec: ExperimentSpec) -> Precision:
     return precision_on(device_kind(), spec.optim.precision)
 
 
+def _how_computed(spec: ExperimentSpec) -> str:
+    return f"{computed_in(spec)} on {'a GPU' if device_kind() == 'cuda' else f'{torch.get_num_threads()} threads'}"
+
+
 @functools.cache
 def _say_precision() -> None:
     print("note: this processor does not multiply in bf16; products are made in fp32", flush=True)
@@ -103,7 +108,7 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     }
     name = f"{stage}-{print_of_stage}"
     if not _is_finished(RunDirectory(runs_root() / name)):  # or its numbers would be told to be of this commit
-        known |= {**commit_tags(), "computed_in": computed_in(spec)}
+        known |= {**commit_tags(), COMPUTED_IN_TAG: _how_computed(spec)}
     return RunDirectory.claim(
         runs_root(),
         name,

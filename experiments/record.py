@@ -136,6 +136,8 @@ class MirrorState(FrozenSpec):
     """Of the model directory that `model_id` holds whole; None while it is being sent."""
 
 
+COMPUTED_IN_TAG = "computed_in"
+"""In what precision a run is computed, and on how many threads."""
 TITLE_TAG = "title"
 """The tag under which people find the run in a list."""
 

@@ -97,6 +97,8 @@ def render_results(study: str, results: "Sequence[Result]", best: "Sequence[Resu
         lines.append(f"front      no other trial is better in all of them: {', '.join(str(r.number) for r in best)}")
     else:
         lines.append(f"best       trial {best[0].number}: {_values(best[0])}  {_edits(best[0])}")
+    if best:
+        lines.append("           chosen by the clips that runs are tested on: on others it would stand out less")
     return "\n".join([*lines, f"browse     python -m experiments.ui   (in MLflow: tags.study = '{study}')"])
 
 

@@ -152,7 +152,10 @@ def convergence_grid(result: TableResult) -> Grid | None:
 def cost_grid(result: TableResult) -> Grid:
     """Training seconds for each variant."""
     rows = tuple((name, f"{seconds:,.0f}") for name, seconds in result.seconds.items())
-    return Grid("Cost: training seconds of a run, both stages, mean over seeds", ("variant", "seconds"), rows)
+    computed = " and ".join(result.computed_in)
+    warning = "; they do not compare" if len(result.computed_in) > 1 else ""
+    title = f"Cost: training seconds of a run, both stages, mean over seeds; computed in {computed}{warning}"
+    return Grid(title, ("variant", "seconds"), rows)
 
 
 def shared_work(result: TableResult) -> str:

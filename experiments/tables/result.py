@@ -10,7 +10,7 @@ from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
-from experiments.record import HELD_OUT_LOSS, RunDirectory, training_seconds
+from experiments.record import COMPUTED_IN_TAG, HELD_OUT_LOSS, RunDirectory, training_seconds
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
 from experiments.tables.plan import BASELINE, STAGES, Plan
@@ -41,6 +41,8 @@ class TableResult:
     """Training seconds of a run of the variant, both stages, mean over seeds."""
     seconds_shared: float
     """Training seconds of the whole table, each stage counted once."""
+    computed_in: tuple[str, ...]
+    """Every precision and number of threads that its stages were computed in; seconds compare where it is one."""
 
     @property
     def columns(self) -> list[str]:
@@ -112,6 +114,7 @@ def read_table(plan: Plan) -> TableResult:
         speed_ups=tuple(_speed_ups(plan, curves)),
         seconds={name: _seconds(plan, name, stage_seconds) for name in plan.variants},
         seconds_shared=math.fsum(stage_seconds.values()),
+        computed_in=tuple(sorted({_directory(name).record().tags.get(COMPUTED_IN_TAG, "?") for name in stage_seconds})),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from torch import nn
 
@@ -18,7 +19,7 @@ from experiments import experiment
 from experiments.edit import edit
 from experiments.experiment import Start, adopt_trained, claim_stage, is_trained, launch, start_fresh, train_teacher
 from experiments.presets import PRESETS
-from experiments.record import RunDirectory
+from experiments.record import COMPUTED_IN_TAG, RunDirectory
 from experiments.stage import StageJob
 from experiments.tracking.tracker import NullTracker
 from tests.two_processes import on_two_processes
@@ -48,13 +49,14 @@ def test_one_process_trains_in_one_precision_after_another(
     assert capsys.readouterr().out.count("does not multiply in bf16") == (0 if has_bf16 else 1)
 
 
-@pytest.mark.parametrize(("has_bf16", "told"), [(True, "bf16"), (False, "fp32")])
-def test_a_run_tells_what_precision_it_was_computed_in(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, told: str
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_run_tells_what_it_was_computed_in(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str
 ) -> None:
     monkeypatch.setattr("directanimator.model.precision.multiplies_in_bf16", lambda _: has_bf16)
     spec = edit(SMOKE, {"optim.precision": "bf16"})
-    assert claim_stage(spec, "same_id", {}).record().tags["computed_in"] == told
+    told = claim_stage(spec, "same_id", {}).record().tags[COMPUTED_IN_TAG]
+    assert told == f"{precision} on {torch.get_num_threads()} threads"
 
 
 @pytest.fixture

@@ -136,13 +136,13 @@ def test_the_teacher_is_not_judged_by_networks():
 @pytest.mark.skipif(not is_fetched("mobilenet_v2"), reason="python -m directanimator.assets fetch mobilenet_v2")
 def test_distances_say_n_and_bias_and_targets_are_looked_up_the_second_time(tmp_path, monkeypatch):
     monkeypatch.setenv(places.FEATURES_VARIABLE, str(tmp_path))
-    found = measured(clips(3), ("mobilenet_v2",))
+    found = measured(clips(3, count=8), ("mobilenet_v2",))
     fid = next(result for result in found.results if result.metric.name == "fid_mobilenetv2")
-    assert (fid.protocol.clips, fid.protocol.items) == (4, 12)
+    assert (fid.protocol.clips, fid.protocol.items) == (8, 24)
     assert means(found)["fid_mobilenetv2_bias"] == fid.bias > 0
     assert "kid_mobilenetv2_bias" not in means(found)
     kept = sorted(tmp_path.rglob("*.safetensors"))
-    assert len(kept) == 4
-    again = measured(clips(3), ("mobilenet_v2",))
+    assert len(kept) == 8
+    again = measured(clips(3, count=8), ("mobilenet_v2",))
     assert means(again) == pytest.approx(means(found), nan_ok=True)
     assert sorted(tmp_path.rglob("*.safetensors")) == kept

@@ -25,9 +25,10 @@ from directanimator.errors import UserError
 from directanimator.model.spec import EMBEDDED_WEIGHTS
 from directanimator.places import mlruns_root, runs_root
 from experiments.pools import PAIRS_TAG
-from experiments.record import RunDirectory, locked, training_seconds
-from experiments.tables.plan import PlannedRun
+from experiments.record import COMPUTED_IN_TAG, RunDirectory, locked, training_seconds
+from experiments.tables.plan import STAGES, PlannedRun
 from experiments.tables.report import (
+    cost_grid,
     difference_grids,
     published_grid,
     render_csv,
@@ -439,3 +440,16 @@ def test_the_sheet_decodes_by_the_codec_of_the_runs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sheet, "generate_clips", lambda model, codec, clips, spec: decoded.append(codec) or [frames])
     sheet.variant_sheet(plan)
     assert decoded == [plan.runs[0].spec.model] * len(plan.variants)
+
+
+@pytest.mark.parametrize(("other", "compare"), [("bf16 on 2 threads", True), ("fp32 on 2 threads", False)])
+def test_seconds_of_runs_that_were_computed_differently_are_not_compared(other: str, compare: bool):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    for number, run in enumerate(plan.runs):
+        for stage in STAGES:
+            told = other if number == 1 else "bf16 on 2 threads"
+            RunDirectory(runs_root() / run.stage(stage)).update(tags={COMPUTED_IN_TAG: told})
+    title = cost_grid(read_table(plan)).title
+    assert "bf16 on 2 threads" in title
+    assert ("do not compare" not in title) == compare
