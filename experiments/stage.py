@@ -29,7 +29,7 @@ from directanimator.progress import progress
 from directanimator.training.background import BackgroundWriter
 from directanimator.training.batch import DenoisingBatch, denoising_objective
 from directanimator.training.checkpoint import Snapshot, load_checkpoint, load_sharded, save_sharded
-from directanimator.training.loop import StepResult, suitable_attention, train
+from directanimator.training.loop import StepResult, mixed_precision, suitable_attention, train
 from directanimator.training.sharding import is_sharded, shard, whole_weights
 from directanimator.training.stages import (
     CROSS_ID,
@@ -188,7 +188,7 @@ class StageJob:
         if self.held_out is None:
             return None
         process = make_process(self.spec.sampling)
-        with accelerator.autocast(), suitable_attention(accelerator):
+        with mixed_precision(model, accelerator), suitable_attention(accelerator):
             return held_out_loss(model, self._source(self.held_out, accelerator), process)
 
     def _source(self, pool: Mapping[str, Rows], accelerator: Accelerator) -> BatchSource:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,6 +81,13 @@ def suitable_attention(accelerator: Accelerator) -> Iterator[None]:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
+def mixed_precision(model: nn.Module, accelerator: Accelerator) -> AbstractContextManager[None]:
+    """A block in which the model computes in the training's precision.
+
+    Autocast keeps what it has cast of every weight, which of a sharded model would be all of it at once."""
+    return accelerator.autocast(AutocastKwargs(cache_enabled=not is_sharded(model)))
+
+
 def whole(batch: Batch) -> Sequence[Batch]:
     """The batch in one part."""
     return [batch]
@@ -92,14 +99,12 @@ def _accumulated(
     objective: Callable[[nn.Module, Batch], Losses],
     accelerator: Accelerator,
 ) -> Losses:
-    """The mean losses of the parts, detached; the gradient of the mean is added to the parameters.
-
-    Autocast keeps what it has cast of every weight, which of a sharded model would be all of it at once."""
+    """The mean losses of the parts, detached; the gradient of the mean is added to the parameters."""
     seen: list[Losses] = []
     for number, part in enumerate(parts, start=1):
         meets = nullcontext() if number == len(parts) else accelerator.no_sync(model)
         with meets, suitable_attention(accelerator):  # blocks that are checkpointed attend in the backward pass again
-            with accelerator.autocast(AutocastKwargs(cache_enabled=not is_sharded(model))):
+            with mixed_precision(model, accelerator):
                 losses = objective(model, part)
             accelerator.backward(losses["loss"] if len(parts) == 1 else losses["loss"] / len(parts))
         seen.append({name: value.detach().float() for name, value in losses.items()})
