@@ -49,6 +49,8 @@ class EvaluationSpec(FrozenSpec):
     person too, and have up to 32 clips of their own, chosen by ground truth: occlusion (things in front of people),
     complex (turned backs, fast motions), face (strong expressions, from near), ambiguous (twins that a skeleton cannot
     tell apart)."""
+    split: Literal["val", "test"] = "test"
+    """val: other people, motions and videos, to choose by what is then tested on the rest."""
     networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)] | None = None
     """Networks whose metrics are measured beside the scores by ground truth; their weights have to be there first.
     To be fetched: mobilenet_v2 (FID, KID and LPIPS in its own features), i3d (FVD, KVD, FID-VID), person (landmarks and
@@ -142,6 +144,10 @@ def _clip_contradictions(spec: ExperimentSpec) -> list[str]:
     if data.source == "folder" and spec.evaluation.subsets != ("self",):
         given = f"evaluation.subsets={','.join(spec.evaluation.subsets)}"
         found.append(f"{given}: must be self with data.source=folder, whose clips have no cross-ID target")
+    chosen = [subset for subset in spec.evaluation.subsets if subset not in ("self", "cross")]
+    if spec.evaluation.split == "val" and chosen:
+        given = "evaluation.split=val"
+        found.append(f"{given}: must be test with evaluation.subsets={','.join(chosen)}, found there alone")
     if "i3d" in (spec.evaluation.networks or ()) and data.num_frames < I3D_MIN_FRAMES:
         given = f"evaluation.networks={','.join(spec.evaluation.networks or ())}"
         found.append(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WORDS = ("sweep", "trials", "workers", "seeds", "sampler", "pruner", "storage")
 CHOICES = tuple(option for option in OPTIONS if option != "--fresh")
 DEFAULT_TRIALS = 20
+SPLIT = "evaluation.split"
 REPORTED = "train/denoising"
 """The loss that pruning watches: it does not hold the alignment, whose weight may be what is searched."""
 USAGE = """usage: python -m experiments.sweep sweep=NAME [trials=20] [workers=1] [seeds=N] [sampler=tpe|gp]
@@ -90,7 +91,8 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     search = open_search(plan)  # makes the storage before workers meet there
     status = work(plan) if plan.workers == 1 else _work_side_by_side(plan, tokens)
-    print(render_results(plan.study, search.results(), search.best(), plan.sweep), flush=True)
+    split = plan.spec.evaluation.split
+    print(render_results(plan.study, search.results(), search.best(), plan.sweep, split), flush=True)
     return status
 
 
@@ -109,7 +111,10 @@ def plan_of(tokens: Sequence[str]) -> Plan:
     if "sweep" not in words:
         raise UserError("no sweep is named: use sweep=NAME; --list shows them")
     name, sweep = find_sweep(words["sweep"])
-    resolved = resolve([token for token in tokens if token.partition("=")[0] not in WORDS])
+    told = [token for token in tokens if token.partition("=")[0] not in WORDS]
+    resolved = resolve(told)
+    if SPLIT not in request.edits and {"self", "cross"}.issuperset(resolved.spec.evaluation.subsets):
+        resolved = resolve([*told, f"{SPLIT}=val"])  # who chooses by the test clips has nothing to test by
     for path in sorted(sweep.space.keys() & {*request.edits, *resolved.ablation.edits}):
         raise UserError(f"{path} is searched by sweep {name}: leave out its edit")
     chosen = checked(sweep.model_copy(update=_changes(words)), resolved.spec)

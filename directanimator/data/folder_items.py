@@ -35,8 +35,9 @@ REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
 _DIGITS = 12
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
-TEST_SHARE = 8
-"""Every eighth video of a folder is for testing, if it holds that many."""
+SHARE = 8
+"""Every eighth video of a folder is for testing and every eighth for choosing, if it holds that many."""
+_REST = {"test": 0, "val": SHARE // 2}
 
 
 def list_videos(folder: str) -> list[Path]:
@@ -53,11 +54,12 @@ def list_videos(folder: str) -> list[Path]:
 
 
 def videos_of_split(folder: str, split: Split) -> list[Path]:
-    """The videos of a split: every eighth one is for testing; a folder with fewer tests on what it trains on."""
+    """The videos of a split, which no other one has; a folder of fewer than eight tests on what it trains on."""
     videos = list_videos(folder)
-    if len(videos) < TEST_SHARE:
+    if len(videos) < SHARE:
         return videos
-    return [video for index, video in enumerate(videos) if (index % TEST_SHARE == 0) == (split != "train")]
+    split_at = {rest: name for name, rest in _REST.items()}
+    return [video for index, video in enumerate(videos) if split_at.get(index % SHARE, "train") == split]
 
 
 def caption_of(video: Path) -> str:

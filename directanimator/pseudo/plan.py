@@ -41,14 +41,15 @@ def _rank(seed: int, video: str, other: str) -> str:
 
 
 def digests_of_splits(folder: Path) -> list[dict[str, str]]:
-    """The videos of a folder by name, with the digests of their bytes: those of training, then those of testing.
+    """The videos of a folder by name, with the digests of their bytes: those of training, then those of each other
+    split.
 
-    One part alone where training and testing share the videos. Pairs are made within a part, so that nobody of the test
+    One part alone where all splits share the videos. Pairs are made within a part, so that nobody of the test
     videos is seen in training.
     Raises: UserError if there is no video, or one cannot be read, or its name cannot be written down."""
-    parts = [videos_of_split(str(folder), split) for split in ("train", "test")]
+    parts = [videos_of_split(str(folder), split) for split in ("train", "val", "test")]
     if parts[0] == parts[1]:
-        parts.pop()
+        parts = parts[:1]
     for path in (path for part in parts for path in part):
         check_name(path.name)
     return [{path.name: digest_of_file(path) for path in part} for part in parts]

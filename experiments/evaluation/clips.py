@@ -1,4 +1,4 @@
-"""The fixed clips of the test split that every model is asked, its answers, and their scores by ground truth."""
+"""The fixed clips that every model is asked, its answers, and their scores by ground truth."""
 
 import functools
 import math
@@ -15,6 +15,7 @@ from directanimator.cues.spec import CueSpec, PosePicture
 from directanimator.cues.triplet import DrivingCues
 from directanimator.data.items import AnimationItem
 from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.synthetic import Split
 from directanimator.data.synthetic.subsets import SUBSET_CLIPS
 from directanimator.metrics.clip_scores import score_clip
 from directanimator.model.backbone import CueBackbone
@@ -54,14 +55,16 @@ class TestClip:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _test_items(spec: DataSpec, picture: PosePicture, named: Subset | None) -> tuple[AnimationItem, ...]:
-    """The test items, or those of a named subset; kept, as what follows from them alone is, since both stages of a run
-    and all variants of a demo are tested on the same."""
+def _test_items(
+    spec: DataSpec, picture: PosePicture, named: Subset | None, split: Split
+) -> tuple[AnimationItem, ...]:
+    """The items of the split, or those of a named subset; kept, as what follows from them alone is, since both stages
+    of a run and all variants of a demo are tested on the same."""
     if named is None:
-        maker, count = item_maker("test", spec, picture), spec.num_test_clips
+        maker, count = item_maker(split, spec, picture), spec.num_test_clips
     else:
         maker, count = subset_item_maker(named, spec, picture), min(spec.num_test_clips, SUBSET_CLIPS)
-    return tuple(maker(index) for index in progress(range(count), f"{named or 'test'} clips", total=count))
+    return tuple(maker(index) for index in progress(range(count), f"{named or split} clips", total=count))
 
 
 def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
@@ -71,14 +74,14 @@ def make_test_clips(spec: ExperimentSpec) -> dict[Subset, tuple[TestClip, ...]]:
 
 def clips_of(spec: ExperimentSpec, subset: Subset) -> tuple[TestClip, ...]:
     """The fixed test clips of a subset."""
-    return _test_clips(spec.data, spec.cues.all_enabled, subset)
+    return _test_clips(spec.data, spec.cues.all_enabled, subset, spec.evaluation.split)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset) -> tuple[TestClip, ...]:
+def _test_clips(data: DataSpec, cues: CueSpec, subset: Subset, split: Split) -> tuple[TestClip, ...]:
     clips = []
     named: Subset | None = None if subset in ("self", "cross") else subset
-    for item in _test_items(data, cues.pose.picture, named):
+    for item in _test_items(data, cues.pose.picture, named, split):
         own, cross = item_cues(item, data.size, cues)
         if subset == "self":
             clips.append(TestClip(item, item.target, item.target_track.mask, own, cross=False))

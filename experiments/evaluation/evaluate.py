@@ -211,7 +211,7 @@ def protocol_of(spec: ExperimentSpec) -> Protocol:
         frames=data.num_frames,
         clips=data.num_test_clips,
         source=data.source if data.source == "folder" else f"{data.source} {SYNTH_VERSION}",
-        split="test",
+        split=spec.evaluation.split,
     )
 
 

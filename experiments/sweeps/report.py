@@ -79,7 +79,7 @@ def progress_line(results: "Sequence[Result]", best: "Sequence[Result]", number:
     return f"trial {number:<3} {_outcome(trial)}  {_edits(trial)}  [{', '.join(standing)}]"
 
 
-def render_results(study: str, results: "Sequence[Result]", best: "Sequence[Result]", sweep: Sweep) -> str:
+def render_results(study: str, results: "Sequence[Result]", best: "Sequence[Result]", sweep: Sweep, split: str) -> str:
     """The trials that matter, best first, and what became of the others."""
     lines = ["", f"{'trial':>5}  {'took':>8}  {'outcome'}"]
     ranked = sorted(results, key=lambda result: _rank(result, sweep))
@@ -97,8 +97,10 @@ def render_results(study: str, results: "Sequence[Result]", best: "Sequence[Resu
         lines.append(f"front      no other trial is better in all of them: {', '.join(str(r.number) for r in best)}")
     else:
         lines.append(f"best       trial {best[0].number}: {_values(best[0])}  {_edits(best[0])}")
-    if best:
+    if best and split == "test":
         lines.append("           chosen by the clips that runs are tested on: on others it would stand out less")
+    elif best:
+        lines.append("           chosen by validation clips; test it with: python -m experiments.run and these edits")
     return "\n".join([*lines, f"browse     python -m experiments.ui   (in MLflow: tags.study = '{study}')"])
 
 

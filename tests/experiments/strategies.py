@@ -101,6 +101,7 @@ LEGAL: dict[str, st.SearchStrategy[Any]] = {
     "sampling.guidance_over": st.sampled_from(["text", "cues"]),
     "sampling.snr_shift_scale": floats(0, 16, exclude_min=True),
     "evaluation.subsets": st.lists(st.sampled_from(get_args(Subset)), min_size=1, unique=True).map(tuple),
+    "evaluation.split": st.sampled_from(["val", "test"]),
     "evaluation.networks": st.none()
     | st.lists(st.sampled_from(get_args(NetworkName)), min_size=1, unique=True).map(tuple),
 }
@@ -121,6 +122,7 @@ COUPLED = {
     "data.latent_frames",
     "evaluation.subsets",
     "evaluation.networks",
+    "evaluation.split",
     "cues.location.soften_cells",
     "model.base",
     "model.num_layers",
@@ -194,6 +196,8 @@ def _agreeing(values: dict[str, Any]) -> dict[str, Leaf]:
         values |= {path: value for path, value in leaves(BASE).items() if path.startswith("data.perception.")}
     if "truth" in (values["data.perception.masks"], values["data.perception.faces"]):
         values |= {"data.perception.masks": "truth", "data.perception.faces": "truth"}
+    if not {"self", "cross"}.issuperset(values["evaluation.subsets"]):
+        values["evaluation.split"] = "test"
     if values["evaluation.networks"] and "i3d" in values["evaluation.networks"]:
         values["data.latent_frames"] = max(values["data.latent_frames"], 3)
     if values["data.cue_quality"] == "true":

@@ -210,13 +210,13 @@ def test_a_missing_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [8, 9, 20])
-def test_training_and_test_videos_partition_the_folder(tmp_path: Path, count: int) -> None:
+def test_the_splits_partition_the_folder(tmp_path: Path, count: int) -> None:
     for index in range(count):
         (tmp_path / f"{index:02}.MP4").touch()
-    train, test = (videos_of_split(str(tmp_path), split) for split in ("train", "test"))
-    assert sorted(train + test) == list_videos(str(tmp_path))
-    assert not set(train) & set(test)
-    assert len(test) == -(-count // 8)
+    train, val, test = (videos_of_split(str(tmp_path), split) for split in ("train", "val", "test"))
+    assert sorted(train + val + test) == list_videos(str(tmp_path))
+    assert len(train) + len(val) + len(test) == count
+    assert (len(val), len(test)) == ((count + 3) // 8, (count + 7) // 8)
 
 
 def test_a_small_folder_is_tested_on_what_it_trains_on(tmp_path: Path) -> None:

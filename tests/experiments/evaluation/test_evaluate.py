@@ -8,10 +8,12 @@ from torch import Tensor
 from ablations.registry import ABLATIONS
 from directanimator.data.spec import Subset
 from directanimator.data.synthetic_items import subset_item
+from directanimator.errors import UserError
+from directanimator.metrics.protocol import compare
 from experiments.edit import edit
 from experiments.evaluation import clips as evaluated_clips
 from experiments.evaluation.clips import make_test_clips
-from experiments.evaluation.evaluate import bounds_of
+from experiments.evaluation.evaluate import bounds_of, protocol_of
 from experiments.presets import PRESETS
 from experiments.spec import ExperimentSpec
 
@@ -47,6 +49,15 @@ def test_variants_that_only_switch_cues_off_are_tested_on_the_very_clips_of_the_
     clips, others = make_test_clips(three), make_test_clips(edit(three, ABLATIONS[name].edits))
     assert all(clips[subset] is others[subset] for subset in SPEC.evaluation.subsets)
     assert clips["cross"][2].cues.face_cue.std() > 0  # shown, whatever the variant will be told of it
+
+
+def test_clips_to_choose_by_are_others_than_those_to_test_by_and_scores_on_them_do_not_compare() -> None:
+    choosing = edit(SPEC, {"evaluation.split": "val"})
+    for subset, clips in make_test_clips(choosing).items():
+        targets = {clip.item.target.tobytes() for clip in make_test_clips(SPEC)[subset]}
+        assert targets.isdisjoint(clip.item.target.tobytes() for clip in clips)
+    with pytest.raises(UserError, match="split"):
+        compare(protocol_of(SPEC), protocol_of(choosing))
 
 
 def test_another_cue_is_another_clip() -> None:

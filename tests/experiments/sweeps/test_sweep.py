@@ -238,6 +238,22 @@ def test_the_summary_names_the_best_trial_and_its_values(runs: Runs, capsys: pyt
     assert f"same2x.weight={runs.specs[best].same2x.weight:.4g}" in row
 
 
+@pytest.mark.parametrize(
+    ("words", "split", "said"),
+    [
+        ([], "val", "chosen by validation clips"),
+        (["evaluation.split=test"], "test", "chosen by the clips that runs are tested on"),
+        (["evaluation.subsets=cross,face"], "test", "chosen by the clips that runs are tested on"),
+    ],
+)
+def test_trials_are_chosen_by_clips_that_nothing_is_tested_on_unless_that_is_asked_for(
+    runs: Runs, capsys: pytest.CaptureFixture[str], words: list[str], split: str, said: str
+) -> None:
+    assert main([*WORDS, "trials=2", *words]) == 0
+    assert {spec.evaluation.split for spec in runs.specs} == {split}
+    assert said in capsys.readouterr().out
+
+
 def test_hyperband_gives_up_bad_trials_while_they_train(runs: Runs) -> None:
     main(["sweep=same2x", "preset=smoke", "trials=15"])
     found = states("sweep=same2x", "preset=smoke")
