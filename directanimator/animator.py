@@ -60,7 +60,7 @@ class DirectAnimatorPipeline:
     @classmethod
     def from_pretrained(cls, directory: Path, codec: VideoCodec | None = None) -> "DirectAnimatorPipeline":
         """The model of a checkpoint directory: `spec.json` and `transformer/`, by default with the codec of its spec.
-        Both are on a GPU where there is one.
+        The model, and a published codec, are on a GPU where there is one.
 
         Raises: UserError if it is missing, damaged, or of another architecture than its spec or the codec."""
         spec = _read_spec(directory / "spec.json")
@@ -78,7 +78,7 @@ class DirectAnimatorPipeline:
         """The text tokens of a prompt.
 
         Raises: UserError if the model is told no words, or what makes tokens of them is missing or damaged."""
-        words = make_text_encoder(self.spec.model, device_kind())
+        words = make_text_encoder(self.spec.model)  # a GPU is full of the model
         if words is None:
             raise UserError(f"prompt={prompt}: the model is told no words; leave it out")
         return words.encode([prompt])

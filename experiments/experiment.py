@@ -30,7 +30,7 @@ from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
 from experiments.execution import PLAIN, Execution, check_batch, check_execution, started_processes
-from experiments.pools import FOLDER_TAGS, check_pairs, folder_tags, held_out_pool, text_tokens, train_pool
+from experiments.pools import FOLDER_TAGS, captions_of, check_pairs, folder_tags, held_out_pool, text_tokens, train_pool
 from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
     WEIGHTS_TAG,
@@ -80,8 +80,16 @@ def computed_in(spec: ExperimentSpec) -> Precision:
     return precision_on(device_kind(), spec.optim.precision)
 
 
-def _how_computed(spec: ExperimentSpec) -> str:
-    return f"{computed_in(spec)} on {'a GPU' if device_kind() == 'cuda' else f'{torch.get_num_threads()} threads'}"
+def how_computed(spec: ExperimentSpec) -> str:
+    """In what precision a training here is computed, and on what."""
+    device = torch.cuda.get_device_name() if device_kind() == "cuda" else f"{torch.get_num_threads()} threads"
+    processes = started_processes()
+    return f"{computed_in(spec)} on {device}" + (f" in each of {processes} processes" if processes > 1 else "")
+
+
+def _with(before: str | None, now: str) -> str:
+    """What a training that went on elsewhere was computed in: all of it."""
+    return now if before is None else before if now in before.split(", then ") else f"{before}, then {now}"
 
 
 @functools.cache
@@ -104,11 +112,12 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "fingerprint": print_of_stage,
         "data_fingerprint": data_fingerprint(spec),
         WEIGHTS_TAG: weights_fingerprint(spec),
-        **folder_tags(spec, stage),
     }
     name = f"{stage}-{print_of_stage}"
-    if not _is_finished(RunDirectory(runs_root() / name)):  # or its numbers would be told to be of this commit
-        known |= {**commit_tags(), COMPUTED_IN_TAG: _how_computed(spec)}
+    run = RunDirectory(runs_root() / name)
+    if not _is_finished(run):  # or its numbers would be told to be of this commit, and of these videos
+        before = run.record().tags.get(COMPUTED_IN_TAG) if run.record_file.exists() else None
+        known |= {**commit_tags(), **folder_tags(spec, stage), COMPUTED_IN_TAG: _with(before, how_computed(spec))}
     return RunDirectory.claim(
         runs_root(),
         name,
@@ -246,7 +255,7 @@ def prepared(spec: ExperimentSpec, execution: Execution = PLAIN) -> Start:
     codec = _codec(spec.model)
     with accelerator.main_process_first():
         pool, held_out = train_pool(spec), held_out_pool(spec)
-        text_tokens(spec.model, [""])  # made once, before other processes ask for it
+        text_tokens(spec.model, ["", *captions_of(spec)])  # now, and not on a GPU that trains
     return Start(accelerator, codec, pool, held_out)
 
 

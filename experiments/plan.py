@@ -132,7 +132,7 @@ def make_plan(spec: ExperimentSpec, machine: Machine) -> Plan:
 
     side = spec.latent_side
     dtype = torch.bfloat16 if spec.optim.precision == "bf16" else torch.float32
-    counts = count_model(spec.model, LatentGrid(1, spec.model.padded(spec.data.latent_frames), side, side), dtype)
+    counts = count_model(spec.model, LatentGrid(1, spec.data.latent_frames, side, side), dtype)
     share = spec.optim.global_batch_size // machine.gpus
     trained = trained_parameters(spec, counts)
     layouts = [

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec, PosePicture
-from directanimator.data.folder_items import folder_item, videos_digest
+from directanimator.data.folder_items import caption_of, folder_item, videos_digest, videos_of_split
 from directanimator.data.items import AnimationItem
-from directanimator.data.pool import Rows, build_pool, open_pool
+from directanimator.data.pool import Rows, build_pool, cores, open_pool
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video, pairs_digest
 from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import Split
@@ -36,7 +36,7 @@ from experiments.spec import ExperimentSpec, Stage, data_fingerprint
 
 HELD_OUT_CLIPS = 8
 """Test clips whose loss is followed during training: a few, since it is their noise and timesteps that are fixed."""
-POOL_VERSION = 4
+POOL_VERSION = 5
 """Bump it when the same spec must give other arrays."""
 VIDEOS_TAG, PAIRS_TAG = "videos", "pairs"
 FOLDER_TAGS = (VIDEOS_TAG, PAIRS_TAG)
@@ -69,7 +69,7 @@ def subset_item_maker(subset: Subset, spec: DataSpec, picture: PosePicture) -> C
 
 @functools.lru_cache(maxsize=1)
 def _encoders_of_worker(model: ModelSpec) -> tuple[VideoCodec, TextEncoder | None]:
-    torch.set_num_threads(1)  # there is a worker for every core
+    torch.set_num_threads(max(1, cores() // (_num_workers(model) or cores())))  # workers share the cores
     device = _device_of_worker()
     return make_codec(model, device=device), make_text_encoder(model, device)
 
@@ -82,7 +82,8 @@ def _device_of_worker() -> str:
 
 
 def _num_workers(model: ModelSpec) -> int | None:
-    """A worker for every GPU that a published codec can run on; None where there is none."""
+    """A worker for every GPU that a published codec can run on, since a text encoder may fill it; else None, which is
+    one for every core."""
     return None if model.codec == "embedded" else torch.cuda.device_count() or None
 
 
@@ -117,6 +118,13 @@ def text_tokens(model: ModelSpec, captions: Sequence[str]) -> Float[Tensor, "b m
         tokens = cast(TextEncoder, words).encode([caption])
         atomic_write(path, functools.partial(save_file, {"text": tokens}))
     return torch.cat([load_file(paths[caption])["text"] for caption in captions])
+
+
+def captions_of(spec: ExperimentSpec) -> list[str]:
+    """What the evaluated clips may be told, each once; none for a model that is told no words."""
+    if spec.data.folder is None or spec.model.text_encoder == "none":
+        return []
+    return sorted({caption_of(video) for video in videos_of_split(spec.data.folder, spec.evaluation.split)})
 
 
 def pool_directory(spec: ExperimentSpec, split: Split) -> Path:

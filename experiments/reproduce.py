@@ -18,7 +18,7 @@ from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
 from experiments.presets import SMOKE
-from experiments.record import PREVIEWS, MetricRecord, RunDirectory, environment
+from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, environment
 from experiments.spec import ExperimentSpec, stage_fingerprint
 from experiments.tracking.address import default_uri
 
@@ -57,7 +57,7 @@ def main(tokens: Sequence[str]) -> int:
     run = find_run(request.words["run"])
     spec = recorded_spec(run)
     check_comparable(run, spec)
-    for note in notes(run):
+    for note in notes(run, spec):
         print(f"note: {note}", flush=True)
     return _reproduce(run, spec, fresh="--fresh" in request.options)
 
@@ -175,9 +175,14 @@ def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
         raise UserError(f"{run.path.name} was evaluated by another protocol; numbers of two protocols are not compared")
 
 
-def notes(run: RunDirectory) -> list[str]:
-    """What is different now and may be why numbers differ: commit, packages; and whether edits could go unseen."""
+def notes(run: RunDirectory, spec: ExperimentSpec) -> list[str]:
+    """What is different now and may be why numbers differ: processor, packages; and whether edits could go unseen."""
+    from experiments.experiment import how_computed  # slow: torch comes with it
+
     found: list[str] = []
+    before, here = run.record().tags.get(COMPUTED_IN_TAG), how_computed(spec)
+    if before is not None and before != here:
+        found.append(f"it was computed in {before}, and is now in {here}")
     if run.was_edited() is None:
         found.append("this run was recorded without a seal: edits of its numbers would go unseen")
     then, now = _packages(run.environment_file.read_text()), _packages(environment())

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from directanimator.cues.spec import CueSpec
-from directanimator.data.spec import SYNTH_VERSION, DataSpec, Subset
+from directanimator.data.spec import FOLDER_VERSION, SYNTH_VERSION, DataSpec, Subset
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import EMBEDDED_WEIGHTS, BackboneName, ModelSpec
@@ -120,8 +120,8 @@ def _sampling_contradictions(spec: ExperimentSpec) -> list[str]:
         below = max(count for count in legal if count < sampling.num_steps)
         above = min(count for count in legal if count > sampling.num_steps)
         given = f"sampling.num_steps={sampling.num_steps}"
-        found.append(f"{given}: sampling.scheduler={sampling.scheduler} would leave noise in the clip; {below} and "
-                     f"{above} leave none")  # fmt: skip
+        found.append(f"{given}: sampling.scheduler={sampling.scheduler} would not end at the clip itself; {below} "
+                     f"and {above} do")  # fmt: skip
     if sampling.guidance_scale > 1 and sampling.guidance_over == "text" and spec.model.text_encoder == "none":
         given = f"sampling.guidance_scale={sampling.guidance_scale:g}"
         found.append(f"{given}: must be 1 with sampling.guidance_over=text and model.text_encoder=none, where both "
@@ -168,18 +168,25 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
     """12 hex digits that name a stage's trained weights.
 
     The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
-    return _digest({**stage_leaves(spec, stage), **_clips_version(spec), **_shipped_weights(spec)})
+    return _digest({**stage_leaves(spec, stage), **_made_from(spec)})
 
 
 def weights_fingerprint(spec: ExperimentSpec) -> str:
     """12 hex digits that name the weights that both stages end with, however they are sampled and measured."""
     read = {path: value for path, value in leaves(spec).items() if _read(path, UNREAD_BY_TRAINING)}
-    return _digest({**read, **_clips_version(spec), **_shipped_weights(spec)})
+    return _digest({**read, **_made_from(spec)})
+
+
+def _made_from(spec: ExperimentSpec) -> dict[str, Leaf]:
+    """What decides trained weights beside the spec's own values."""
+    padded = {"noise_of_padding": "its own"} if spec.model.patch_size_t is not None else {}
+    return {**_clips_version(spec), **_shipped_weights(spec), **padded}
 
 
 def _clips_version(spec: ExperimentSpec) -> dict[str, Leaf]:
-    """Under which the spec names these clips: those of synthetic humans are others in every version of them."""
-    return {"synthetic": SYNTH_VERSION} if spec.data.source == "synthetic" else {}
+    """Under which the spec names these clips: those of synthetic humans are others in every version of them, and so
+    are those of a folder that is split another way."""
+    return {"synthetic": SYNTH_VERSION} if spec.data.source == "synthetic" else {"folder": FOLDER_VERSION}
 
 
 def _shipped_weights(spec: ExperimentSpec) -> dict[str, Leaf]:

@@ -42,7 +42,7 @@ from directanimator.training.stages import (
 from directanimator.training.state import TrainState, load_average, new_state
 from experiments.execution import PLAIN, Execution
 from experiments.pools import text_tokens
-from experiments.record import HELD_OUT_LOSS, RunDirectory
+from experiments.record import COMPUTED_IN_TAG, HELD_OUT_LOSS, RunDirectory
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 
 CHECKPOINT, SHARDED_CHECKPOINT = "state.safetensors", "state_sharded"
@@ -348,7 +348,8 @@ def save_model(model: CueBackbone, directory: Path, job: StageJob) -> None:
 def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
     """Nothing; afterwards `run` has the donor's weights and training log, as if it had done the very same training."""
     atomic_write(run.metrics.path, donor.metrics.path.read_bytes())
-    run.update(tags={"weights_of": donor.path.name})
+    computed = {tag: donor.record().tags[tag] for tag in (COMPUTED_IN_TAG,) if tag in donor.record().tags}
+    run.update(tags={"weights_of": donor.path.name, **computed})
     with atomic_directory(run.model) as draft:
         shutil.copytree(donor.model / "transformer", draft / "transformer")
         _describe(draft, spec, stage)

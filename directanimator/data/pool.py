@@ -78,6 +78,11 @@ def _allocate(item: Item, directory: Path, count: int) -> None:
         np.lib.format.open_memmap(directory / f"{name}.npy", mode="w+", dtype=value.dtype, shape=(count, *value.shape))
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def build_pool(
     directory: Path, count: int, make: Callable[[int], Item], label: str, workers: int | None = None
 ) -> None:
@@ -90,7 +95,7 @@ def build_pool(
     spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     context = multiprocessing.get_context("spawn")
     with atomic_directory(directory) as unfinished:
-        with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), mp_context=context) as executor:
+        with ProcessPoolExecutor(workers or cores(), mp_context=context) as executor:
             _allocate(executor.submit(make, 0).result(), unfinished, count)
             futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
             try:

@@ -3,7 +3,7 @@
 Counted on the meta device on models of one and of two blocks; every further block costs what the second one does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,10 +54,11 @@ class ModelCounts:
 
 
 def count_model(spec: ModelSpec, grid: LatentGrid, dtype: torch.dtype = torch.float32) -> ModelCounts:
-    """The counts of a model, its numbers of type `dtype`, on clips of a latent grid.
+    """The counts of a model, its numbers of type `dtype`, on clips of a latent grid, filled up to temporal patches.
 
     Deviation: attention is counted as a fused kernel keeps it (queries, keys, values, result), which is what a GPU and
     this library's float path run; under autocast a few norms keep wider copies that are not in it."""
+    grid = replace(grid, frames=spec.padded(grid.frames))
     with torch.device("meta"):
         one, two = (_small(spec, layers, dtype) for layers in (1, 2))
         inputs = empty_inputs(one, spec, grid, dtype)

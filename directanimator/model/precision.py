@@ -30,6 +30,7 @@ def precision_on(device: str, wanted: Precision) -> Precision:
     return wanted if wanted == "fp32" or multiplies_in_bf16(device) else "fp32"
 
 
-def autocast(device: str, wanted: Precision) -> torch.autocast:
-    """A block in which products are made in that precision."""
-    return torch.autocast(device, torch.bfloat16, enabled=precision_on(device, wanted) == "bf16")
+def autocast(device: str, wanted: Precision, keeps_casts: bool = True) -> torch.autocast:
+    """A block in which products are made in that precision; `keeps_casts`: of weights, each cast once."""
+    enabled = precision_on(device, wanted) == "bf16"
+    return torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=keeps_casts)

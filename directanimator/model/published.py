@@ -32,6 +32,9 @@ SHIFTS = ("snr_shift_scale", "flow_shift", "shift")
 """What `sampling.snr_shift_scale` is called in the settings of published schedulers."""
 
 
+_Vae = AutoencoderKLCogVideoX | AutoencoderKLWan
+
+
 class CogVideoXCodec:
     """CogVideoX's own video VAE behind the library's protocol, frozen; wherever it runs, what it gives is on the CPU.
 
@@ -71,16 +74,12 @@ class CogVideoXCodec:
         if video.shape[1] % FRAMES_IN_STEP != 1:
             raise ValueError(f"expected 8k + 1 frames, got {video.shape[1]}; CogVideoX's VAE keeps no other number")
         _check_sides(video, self.cell)
-        volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
-        mean: Tensor = self.vae.encode(volume).latent_dist.mode()
-        return mean.transpose(1, 2).float().cpu()
+        return _mean_of(self.vae, video).float().cpu()
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
         """Video in [-1, 1]."""
-        volume = (latents / self._scale).transpose(1, 2).to(self.vae.device, self.vae.dtype)
-        video: Tensor = self.vae.decode(volume).sample
-        return video.transpose(1, 2).float().clamp(-1, 1).cpu()
+        return _decoded(self.vae, latents / self._scale)
 
 
 class WanCodec:
@@ -113,9 +112,7 @@ class WanCodec:
         if video.shape[1] % GROUP != 1:
             raise ValueError(f"expected 4k + 1 frames, got {video.shape[1]}; trim or pad the clip")
         _check_sides(video, self.cell)
-        volume = video.transpose(1, 2).to(self.vae.device, self.vae.dtype)
-        mean: Tensor = self.vae.encode(volume).latent_dist.mode()
-        return (mean.transpose(1, 2).float().cpu() - self._mean) / self._std
+        return (_mean_of(self.vae, video).float().cpu() - self._mean) / self._std
 
     @torch.no_grad()
     def encode_reference(self, image: Float[Tensor, "b 1 3 h w"]) -> Float[Tensor, "b 1 c lh lw"]:
@@ -125,9 +122,23 @@ class WanCodec:
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
         """Video in [-1, 1]."""
-        scaled = latents.cpu() * self._std + self._mean
-        video: Tensor = self.vae.decode(scaled.transpose(1, 2).to(self.vae.device, self.vae.dtype)).sample
-        return video.transpose(1, 2).float().clamp(-1, 1).cpu()
+        return _decoded(self.vae, latents.cpu() * self._std + self._mean)
+
+
+def _mean_of(vae: _Vae, video: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
+    """The posterior's mean, in the VAE's own precision whatever the model around computes in."""
+    volume = video.transpose(1, 2).to(vae.device, vae.dtype)
+    with torch.autocast(vae.device.type, enabled=False):
+        mean: Tensor = vae.encode(volume).latent_dist.mode()
+    return mean.transpose(1, 2)
+
+
+def _decoded(vae: _Vae, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
+    """Video in [-1, 1], made in the VAE's own precision too: pools and answers are of one codec."""
+    volume = latents.transpose(1, 2).to(vae.device, vae.dtype)
+    with torch.autocast(vae.device.type, enabled=False):
+        video: Tensor = vae.decode(volume).sample
+    return video.transpose(1, 2).float().clamp(-1, 1).cpu()
 
 
 def _check_sides(video: Float[Tensor, "b f 3 h w"], cell: int) -> None:

@@ -1,5 +1,6 @@
 """What is denoised, on which noise schedule, and how videos are sampled from it. Imports nothing heavy."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,10 +16,12 @@ FLOW_SCHEDULERS = ("euler", "unipc")
 
 
 def ends_without_noise(num_steps: int) -> bool:
-    """Whether a sampler of v-prediction ends at the clip itself after so many steps.
+    """Whether a sampler of v-prediction ends at the clip itself after so many steps, and with the last of them.
 
-    Steps are rounded parts of the schedule, and the last one is rounded down: where these differ, noise is left."""
-    return 2 * (NUM_TIMESTEPS % num_steps) <= num_steps
+    Steps are rounded parts of the schedule, and the last one is rounded down: where these differ, noise is left. Where
+    the parts do not add up to the whole in floating point, diffusers' schedulers append a step beyond the clip."""
+    adds_up = math.ceil(NUM_TIMESTEPS / (NUM_TIMESTEPS / num_steps)) == num_steps
+    return adds_up and 2 * (NUM_TIMESTEPS % num_steps) <= num_steps
 
 
 class DenoisingSpec(FrozenSpec):

@@ -24,6 +24,7 @@ from directanimator.model.precision import autocast
 from directanimator.pipeline import generate
 from directanimator.progress import progress
 from directanimator.training.prepared import cue_latents, encode_cues, item_cues, without_disabled
+from directanimator.training.sharding import is_sharded
 from experiments.pools import item_maker, subset_item_maker, text_tokens
 from experiments.spec import ExperimentSpec
 
@@ -115,7 +116,7 @@ def answer(
     references = torch.cat([codec.encode_reference(to_video(clip.item.reference)) for clip in clips])
     shape = (spec.model.padded(spec.data.latent_frames), *references.shape[2:])
     noise = torch.stack([clip_noise(first + offset, shape) for offset in range(len(clips))])
-    with autocast(model.device.type, spec.optim.precision):
+    with autocast(model.device.type, spec.optim.precision, keeps_casts=not is_sharded(model)):
         video = generate(model, codec, references, text, cue_latents(told), noise, spec.sampling, empty)
     return to_frames(video)
 

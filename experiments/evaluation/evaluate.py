@@ -125,7 +125,7 @@ def evaluate(
     write_gallery(media / GALLERY, worst, merged(ranked), count, title=f"Worst test clips, seed {spec.seed}")
     report = {
         "protocol": protocol_of(spec).model_dump(mode="json"),
-        "sampling": spec.sampling.model_dump(mode="json"),
+        "sampling": sampled(spec),
         "networks": list(networks),
         "seed": spec.seed,
         "targets": {subset: digest_of(chosen) for subset, chosen in clips.items()},
@@ -142,11 +142,12 @@ def evaluate(
 
 
 def digest_of(clips: Sequence[TestClip]) -> str:
-    """Twelve hexadecimal digits of all pixels that the scores of these clips rest on."""
+    """Twelve hexadecimal digits of all pixels and words that the scores of these clips rest on."""
     found = hashlib.sha256()
     for clip in clips:
         for pixels in (clip.item.target, clip.item.reference, clip.driving):
             found.update(f"{pixels.shape}".encode() + pixels.tobytes())
+        found.update(clip.item.caption.encode())
     return found.hexdigest()[:12]
 
 
@@ -194,10 +195,17 @@ def is_evaluated(run: RunDirectory, spec: ExperimentSpec, networks: Sequence[Net
     if not run.evaluation_file.exists():
         return False
     found = read_evaluation(run)
-    wanted = {"sampling": spec.sampling.model_dump(mode="json"), "protocol": protocol_of(spec).model_dump(mode="json")}
+    wanted = {"sampling": sampled(spec), "protocol": protocol_of(spec).model_dump(mode="json")}
     asked = found.get("networks", [])
     known = set(asked) if isinstance(asked, list) else set()
     return known.issuperset(networks) and all(found.get(key) == value for key, value in wanted.items())
+
+
+def sampled(spec: ExperimentSpec) -> dict[str, object]:
+    """How answers are sampled; what is not in the spec stands where an older way gave others."""
+    words = {"words": "captions"} if spec.model.text_encoder != "none" else {}
+    noise = {"noise_of_steps": "by clip"} if spec.sampling.scheduler == "dpm" else {}
+    return {**spec.sampling.model_dump(mode="json"), **words, **noise}
 
 
 def protocol_of(spec: ExperimentSpec) -> Protocol:

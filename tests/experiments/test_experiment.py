@@ -59,6 +59,29 @@ def test_a_run_tells_what_it_was_computed_in(
     assert told == f"{precision} on {torch.get_num_threads()} threads"
 
 
+def test_a_training_that_goes_on_elsewhere_tells_all_it_was_computed_in(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for now in ("bf16 on A", "bf16 on A", "fp32 on B", "bf16 on A"):
+        monkeypatch.setattr(experiment, "how_computed", lambda spec, now=now: now)
+        run = claim_stage(SMOKE, "cross_id", TAGS)
+    assert run.record().tags[COMPUTED_IN_TAG] == "bf16 on A, then fp32 on B"
+
+
+def test_adopted_weights_were_computed_in_what_the_donor_was(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "how_computed", lambda spec: "bf16 on A")
+    donor = claim_stage(SMOKE, "cross_id", TAGS)
+    marked_as_trained(donor)
+    (donor.model / "transformer").mkdir()
+    donor.metrics.append(1, {"train/loss": 1.0})
+    monkeypatch.setattr(experiment, "how_computed", lambda spec: "fp32 on B")
+    other = edit(SMOKE, {"sampling.num_steps": 5})
+    run = claim_stage(other, "cross_id", TAGS)
+    adopt_trained(run, other)
+    assert is_trained(run)
+    assert run.record().tags[COMPUTED_IN_TAG] == "bf16 on A"
+
+
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))

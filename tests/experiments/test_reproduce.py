@@ -21,8 +21,8 @@ from experiments import experiment
 from experiments.edit import leaves
 from experiments.evaluation import evaluate
 from experiments.presets import PRESETS
-from experiments.record import MetricRecord, RunDirectory
-from experiments.reproduce import compare_curves, compare_scores, find_run, main, recorded_spec
+from experiments.record import COMPUTED_IN_TAG, MetricRecord, RunDirectory
+from experiments.reproduce import compare_curves, compare_scores, find_run, main, notes, recorded_spec
 from experiments.spec import ExperimentSpec, stage_fingerprint, stage_leaves
 
 SPEC = PRESETS["smoke"].spec
@@ -294,6 +294,13 @@ def test_the_verdict_is_the_exit_status(
     assert ("1e-07" in shown) == (status == 1)
     assert before == {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     assert os.environ["DIRECTANIMATOR_RUNS"] == str(root)
+
+
+def test_what_a_run_was_computed_in_is_noted_where_it_is_another(run: RunDirectory) -> None:
+    here = experiment.how_computed(SPEC)
+    for before, said in ((here, False), ("bf16 on a machine far away", True)):
+        run.update(tags={COMPUTED_IN_TAG: before})
+        assert any("far away" in note and here in note for note in notes(run, SPEC)) == said
 
 
 def test_a_run_without_a_seal_is_compared_and_the_lack_is_said(

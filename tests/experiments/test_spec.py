@@ -181,7 +181,7 @@ def test_switching_a_cue_off_reuses_the_cached_cues(cue: str) -> None:
         ),
         (
             {"sampling.num_steps": 7},
-            "sampling.num_steps=7: sampling.scheduler=ddim would leave noise in the clip; 5 and 8",
+            "sampling.num_steps=7: sampling.scheduler=ddim would not end at the clip itself; 5 and 8 do",
         ),
         (
             {"sampling.guidance_scale": 2.0, "sampling.guidance_over": "text"},
