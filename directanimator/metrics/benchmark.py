@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(tokens: list[str]) -> int:
+    if not tokens or "--help" in tokens:
+        print(__doc__)
+        return 0
     command, folder = _parsed(tokens)
     path = folder / f"{REPORT_NAMES[command]}.md"
     report = COMMANDS[command]()
@@ -60,7 +63,7 @@ def _parsed(tokens: Sequence[str]) -> tuple[str, Path]:
             raise UserError(f"unknown key {key!r}: known is output{did_you_mean(key, ['output'])}")
         folder = Path(value) if sign else folder
     if len(commands) != 1 or commands[0] not in COMMANDS:
-        word = " ".join(commands) or "nothing"
+        word = " ".join(commands)
         raise UserError(f"{word}: want one of {', '.join(COMMANDS)}{did_you_mean(word, COMMANDS)}")
     return commands[0], folder
 

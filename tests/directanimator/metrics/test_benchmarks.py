@@ -71,9 +71,16 @@ def test_the_speed_report_compares_processor_time():
 def test_bad_commands_get_one_line(capsys):
     assert main(["orderng"]) == 2
     assert "did you mean 'ordering'" in capsys.readouterr().err
-    assert main([]) == 2
     assert main(["speed", "outptu=x"]) == 2
     assert "did you mean 'output'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["ordering", "--help"]])
+def test_asking_shows_the_commands_and_measures_nothing(words, capsys):
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "ordering    which metric" in shown.out
+    assert shown.err == ""
 
 
 # ---------------------------------------------------------------- faces
