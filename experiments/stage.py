@@ -348,8 +348,7 @@ def save_model(model: CueBackbone, directory: Path, job: StageJob) -> None:
 def adopt_model(donor: RunDirectory, run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
     """Nothing; afterwards `run` has the donor's weights and training log, as if it had done the very same training."""
     atomic_write(run.metrics.path, donor.metrics.path.read_bytes())
-    computed = {tag: donor.record().tags[tag] for tag in (COMPUTED_IN_TAG,) if tag in donor.record().tags}
-    run.update(tags={"weights_of": donor.path.name, **computed})
+    run.update(tags={"weights_of": donor.path.name, COMPUTED_IN_TAG: donor.record().tags.get(COMPUTED_IN_TAG, "?")})
     with atomic_directory(run.model) as draft:
         shutil.copytree(donor.model / "transformer", draft / "transformer")
         _describe(draft, spec, stage)

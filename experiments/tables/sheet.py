@@ -28,7 +28,7 @@ def variant_sheet(plan: Plan) -> UInt8[np.ndarray, "h w 3"]:
     Raises: UserError if a model is missing or damaged."""
     runs = [plan.run(name, plan.seeds[0]) for name in plan.variants]
     codec = make_codec(runs[0].spec.model, tiling=True, device=device_kind())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device_kind())
     size = runs[0].spec.data.size
     first = _shown_clips(runs[0].spec)
     answers: dict[str, list[Clip]] = {
