@@ -41,7 +41,7 @@ test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = PASSIVE
 test: lint
 	@echo 'pytest'
-	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 smoke: $(INSTALLED)
 	@echo 'smoke run of the main job'

@@ -43,15 +43,22 @@ class Studio:
     folder: Path
     """Where results lie."""
 
-    def animated(self, reference: str | None, driving: str | None, seed: int | None) -> tuple[str, str, str]:
+    @property
+    def is_told_words(self) -> bool:
+        """Whether a prompt can be given."""
+        return self.pipeline.spec.model.text_encoder != "none"
+
+    def animated(
+        self, reference: str | None, driving: str | None, seed: int | None, prompt: str = ""
+    ) -> tuple[str, str, str]:
         """The files of cues and result, and what there is to say.
 
-        Raises: UserError if an upload is missing or cannot be used."""
+        Raises: UserError if an upload is missing or cannot be used, or for a prompt that the model cannot be told."""
         if not reference or not driving:
             raise UserError("want both: a picture of one person, and a video of one person")
         output = Path(tempfile.mkdtemp(dir=self.folder)) / "animated.mp4"
         scale = animate.scale_to(SHOWN_SIDE, self.pipeline.spec.data.size)
-        request = animate.Request(Path(reference), Path(driving), output, seed=seed or 0, scale=scale)
+        request = animate.Request(Path(reference), Path(driving), output, prompt=prompt, seed=seed or 0, scale=scale)
         outcome = animate.run(request, self.pipeline, self.perception)
         said = [f"{outcome.num_frames} frames at {outcome.fps:g} per second", *outcome.notes]
         return str(request.preview), str(output), "\n".join(said)
@@ -72,9 +79,9 @@ def serve(studio: Studio, port: int, library: ModuleType) -> None:
 
     Raises: UserError if the port is taken."""
 
-    def answer(reference: str | None, driving: str | None, seed: int | None) -> tuple[str, str, str]:
+    def answer(reference: str | None, driving: str | None, seed: int | None, prompt: str) -> tuple[str, str, str]:
         try:
-            return studio.animated(reference, driving, seed)
+            return studio.animated(reference, driving, seed, prompt)
         except UserError as error:
             raise library.Error(str(error)) from error
 
@@ -84,11 +91,12 @@ def serve(studio: Studio, port: int, library: ModuleType) -> None:
             reference = library.Image(label="reference", type="filepath")
             driving = library.Video(label="driving")
         seed = library.Number(label="seed", value=0, precision=0, minimum=0, maximum=_MOST_SEED)
+        prompt = library.Textbox(label="prompt", value="", visible=studio.is_told_words)
         button = library.Button("animate", variant="primary")
         cues = library.Video(label="frame, mask, pose cue, face cue, location cue", interactive=False)
         result = library.Video(label="result", interactive=False)
         said = library.Textbox(label="notes", interactive=False)
-        button.click(answer, [reference, driving, seed], [cues, result, said], api_name=False)
+        button.click(answer, [reference, driving, seed, prompt], [cues, result, said], api_name=False)
     try:
         page.launch(server_name=ADDRESS, server_port=port, share=False, max_file_size=MOST_UPLOADED)
     except OSError as error:

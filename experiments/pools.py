@@ -22,6 +22,7 @@ from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
+from directanimator.digests import SHORT
 from directanimator.errors import UserError
 from directanimator.extraction.store import Store, key_of, known_digest
 from directanimator.model.codec import VideoCodec
@@ -40,7 +41,6 @@ POOL_VERSION = 5
 """Bump it when the same spec must give other arrays."""
 VIDEOS_TAG, PAIRS_TAG = "videos", "pairs"
 FOLDER_TAGS = (VIDEOS_TAG, PAIRS_TAG)
-_DIGITS = 12
 
 SKELETONS: dict[PosePicture, Honesty | None] = {
     "gray": None,
@@ -100,7 +100,7 @@ def encoders_digest(model: ModelSpec) -> str:
         parts += [part_of(model.base, name) for name in ("text_encoder", "tokenizer")]
     files = {f"{part.name}/{path.name}": path for part in parts for path in part.iterdir() if path.is_file()}
     digests = {name: known_digest(path) for name, path in files.items()}
-    return key_of({"files": digests, "max_text_tokens": model.max_text_tokens if told else None})[:_DIGITS]
+    return key_of({"files": digests, "max_text_tokens": model.max_text_tokens if told else None})[:SHORT]
 
 
 def text_tokens(model: ModelSpec, captions: Sequence[str]) -> Float[Tensor, "b m t"]:

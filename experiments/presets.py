@@ -26,7 +26,7 @@ SMOKE = Preset(
     name="smoke",
     description="every step of the pipeline on a throw-away model; seconds on one core, the numbers mean nothing",
     spec=ExperimentSpec(
-        data=DataSpec(latent_frames=2, num_train_clips=8, num_test_clips=4),
+        data=DataSpec(latent_frames=2, num_train_clips=8, num_test_clips=2),
         model=ModelSpec(base="random", num_layers=2, num_heads=2, head_dim=32, time_embed_dim=64),
         optim=OptimSpec(warmup_steps=1, global_batch_size=2, precision="fp32"),
         same_id=SameIdSpec(steps=4),

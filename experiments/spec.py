@@ -1,6 +1,5 @@
 """One experiment as one frozen value: composes the parts, refuses contradictions, names results by content."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 
 from directanimator.cues.spec import CueSpec
 from directanimator.data.spec import FOLDER_VERSION, SYNTH_VERSION, DataSpec, Subset
+from directanimator.digests import digest
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName
 from directanimator.model.spec import EMBEDDED_WEIGHTS, BackboneName, ModelSpec
@@ -24,7 +24,6 @@ from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, Sam
 from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
-FINGERPRINT_DIGITS = 12
 WEIGHTS_TAG = "weights_fingerprint"
 """A run's tag that names the weights it ends with, but for a folder's pairs."""
 CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16, "wan": 48}
@@ -219,7 +218,7 @@ def _read_by_data(path: str) -> bool:
 def _digest(values: Mapping[str, Leaf]) -> str:
     canonical = {path: _canonical(value) for path, value in values.items()}
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_DIGITS]
+    return digest(text)
 
 
 def _canonical(value: object) -> object:

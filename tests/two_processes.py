@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from tests.forked import forks
+
 Left = TypeVar("Left")
 
 
@@ -19,7 +21,8 @@ def on_two_processes(work: Callable[[Path], Left], place: Path) -> tuple[Left, L
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
-        start_method="spawn",
+        start_method="forkserver",
     )
+    forks()  # of which the launcher's are two
     left = elastic_launch(config, work)(place)
     return left[0], left[1]

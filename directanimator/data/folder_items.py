@@ -20,6 +20,7 @@ from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
+from directanimator.digests import SHORT
 from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
 from directanimator.extraction.recorded import SIGHTINGS
@@ -33,7 +34,6 @@ from directanimator.video import VIDEO_SUFFIXES, fit_square, open_video
 
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
-_DIGITS = 12
 _SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
 SHARE = 8
 """Every eighth video of a folder is for testing and every eighth for choosing, if it holds that many."""
@@ -80,7 +80,7 @@ def videos_digest(folder: str) -> str:
 
     Raises: UserError if there are none, or one cannot be read."""
     named = [[video.name, known_digest(video), caption_of(video)] for video in list_videos(folder)]
-    return key_of({"videos": named})[:_DIGITS]
+    return key_of({"videos": named})[:SHORT]
 
 
 @functools.lru_cache(maxsize=1)

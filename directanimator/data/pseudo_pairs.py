@@ -4,7 +4,6 @@ A pseudo clip shows another person in the motion of a real video, so it is a cro
 from anywhere: nothing outside its folder is read because of it, and every clip is known by its bytes."""
 
 import functools
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -12,13 +11,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
 
 PAIRS_FILE = "pairs.json"
 MOST_BYTES = 64 * 2**20
 """A larger file is refused unread: that would be a hundred thousand pairs and more."""
-_DIGITS = 12
 
 
 def _relative(text: str) -> str:
@@ -97,8 +96,7 @@ def _read(path: Path, _mtime_ns: int, size: int) -> tuple[Mapping[str, tuple[Pse
     by_video: dict[str, list[PseudoPair]] = defaultdict(list)
     for pair in found.pairs:
         by_video[pair.video].append(pair)
-    digest = hashlib.sha256(content).hexdigest()[:_DIGITS]
-    return {video: tuple(pairs) for video, pairs in by_video.items()}, digest
+    return {video: tuple(pairs) for video, pairs in by_video.items()}, digest(content)
 
 
 def _read_if_there(folder: Path) -> tuple[Mapping[str, tuple[PseudoPair, ...]], str] | None:

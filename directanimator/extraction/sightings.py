@@ -1,7 +1,6 @@
 """Where the person of a video is, frame by frame: looked for once, and taken from the store ever after."""
 
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from directanimator.ahead import ahead
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.spec import FaceBackend, MaskBackend, PerceptionSpec
@@ -57,7 +57,7 @@ class Sightings(FrozenSpec):
 def version_of(modules: tuple[ModuleType, ...], libraries: tuple[str, ...] = LIBRARIES) -> str:
     """12 hex digits that change with the text of the modules and with the libraries that they run on."""
     texts = [inspect.getsource(module) for module in modules] + [f"{name} {_installed(name)}" for name in libraries]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+    return digest("\0".join(texts))
 
 
 def _installed(library: str) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from directanimator.atomic import atomic_directory, settle_all, write_json
+from directanimator.digests import digest
 from directanimator.errors import UserError
 
 SHARD_FRAMES = 32
@@ -65,7 +66,7 @@ def key_of(made_from: Mapping[str, object]) -> str:
 
     Raises: TypeError or ValueError if a value is none of JSON's."""
     text = json.dumps(made_from, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:DIGITS]
+    return digest(text, DIGITS)
 
 
 @dataclass(frozen=True)

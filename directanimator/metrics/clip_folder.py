@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.video import VIDEO_SUFFIXES, read_image, read_video
 
@@ -120,7 +121,7 @@ def _unlike(name: str, target: ClipFacts, other: ClipFacts, role: str) -> list[s
 def set_digest(facts: Mapping[str, ClipFacts]) -> str:
     """The first 12 hexadecimal digits of the sha256 of all names and pixels."""
     content = "\n".join(f"{name} {facts[name].sha256}" for name in sorted(facts))
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    return digest(content)
 
 
 def _is_clip(path: Path, stills: bool) -> bool:

@@ -1,7 +1,6 @@
 """What networks say about a clip: the features from which several metrics are computed, each made once."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from directanimator.assets import MANIFEST
+from directanimator.digests import digest
 from directanimator.metrics.feature_cache import Arrays, FeatureCache
 from directanimator.metrics.local_weights import (
     ALEXNET,
@@ -112,7 +112,7 @@ class Extractor:
         Raises: UserError if a local file is missing."""
         known = {item.name: item.sha256 for item in MANIFEST}
         digests = [*(known[name] for name in self.assets), *(file.sha256 for file in self.files)]
-        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
+        return digest(" ".join(digests))
 
 
 def _i3d(networks: Networks, frames: Frames, known: Arrays, window: int) -> Arrays:

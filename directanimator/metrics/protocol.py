@@ -1,11 +1,11 @@
 """What makes two numbers comparable."""
 
-import hashlib
 import json
 from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.frozen import FrozenSpec
 
@@ -19,7 +19,7 @@ class ProtocolRecord(FrozenSpec):
     def id(self) -> str:
         """Eight hexadecimal digits of all fields."""
         record = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(record.encode()).hexdigest()[:8]
+        return digest(record, 8)
 
     @classmethod
     def of_record(cls: type[Record], record: object) -> Record:

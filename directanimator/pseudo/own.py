@@ -17,7 +17,9 @@ OWN_SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class OwnDriver:
-    """The model of a checkpoint, as it animates pictures."""
+    """The model of a checkpoint, as it animates pictures.
+
+    It is told no words: the caption beside a clip describes the clip's own person, whom the picture is to replace."""
 
     pipeline: DirectAnimatorPipeline
     checkpoint: Path

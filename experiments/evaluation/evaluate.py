@@ -19,6 +19,7 @@ from directanimator.atomic import atomic_write, write_json
 from directanimator.cues.preview import cue_strip, cues_in_color
 from directanimator.cues.triplet import dropped
 from directanimator.data.spec import SYNTH_VERSION, Subset
+from directanimator.digests import SHORT
 from directanimator.errors import UserError
 from directanimator.metrics.catalog import Role
 from directanimator.metrics.clip_folder import Clip
@@ -148,7 +149,7 @@ def digest_of(clips: Sequence[TestClip]) -> str:
         for pixels in (clip.item.target, clip.item.reference, clip.driving):
             found.update(f"{pixels.shape}".encode() + pixels.tobytes())
         found.update(clip.item.caption.encode())
-    return found.hexdigest()[:12]
+    return found.hexdigest()[:SHORT]
 
 
 def _in_roles(

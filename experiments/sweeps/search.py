@@ -4,7 +4,6 @@ A worker holds a lock file of the kernel's for the trial that it runs. The lock 
 a killed worker is free, so that the next one who asks takes the trial over: same number, same parameters."""
 
 import contextlib
-import hashlib
 import math
 import socket
 import time
@@ -18,10 +17,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from directanimator.atomic import explained
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from experiments.edit import Leaf
 from experiments.record import locked
-from experiments.sweeps.space import Choice, Domain, Sweep, ends, holds_integers
+from experiments.sweeps.space import STUDY_DIGITS, Choice, Domain, Sweep, ends, holds_integers
 from experiments.sweeps.storage import is_server, open_storage, quiet, storage_explained
 from experiments.tracking.address import public_uri
 
@@ -160,8 +160,8 @@ class Search:
         Raises: UserError, in one line, if the storage cannot be used."""
         self._name, self._sweep, self._seed, self._address = name, sweep, seed, address
         self._artifacts = place / "artifacts"
-        self._locks = place / "locks" / f"{name}-{_digest(public_uri(address))}"
-        self._place = _digest(f"{socket.gethostname()}:{place.absolute()}")
+        self._locks = place / "locks" / f"{name}-{digest(public_uri(address), STUDY_DIGITS)}"
+        self._place = digest(f"{socket.gethostname()}:{place.absolute()}", STUDY_DIGITS)
         with storage_explained(address):
             storage = open_storage(address)
             directions = [goal.direction for goal in sweep.objectives]
@@ -332,7 +332,3 @@ def _result(trial: FrozenTrial) -> Result:
 
 def _is_feasible(trial: FrozenTrial) -> bool:
     return all(excess <= 0 for excess in trial.constraints.values())
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

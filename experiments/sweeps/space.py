@@ -2,7 +2,6 @@
 
 Knows no search library. A space is legal when each of its corners, as edits, makes a legal spec."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from directanimator.digests import digest
 from directanimator.errors import UserError, did_you_mean
 from directanimator.frozen import FrozenSpec
 from experiments.edit import edit, fields, format_value, kinds, leaves, unknown_path
@@ -116,7 +116,7 @@ def study_name(name: str, sweep: Sweep, spec: ExperimentSpec) -> str:
     """The name, then 8 hex digits that change with the sweep and with what names its runs."""
     searched = [name, sweep.model_dump(mode="json"), stage_fingerprint(spec, "cross_id")]
     content = json.dumps(searched, sort_keys=True, allow_nan=False)
-    return f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:STUDY_DIGITS]}"
+    return f"{name}-{digest(content, STUDY_DIGITS)}"
 
 
 def legal_metrics(spec: ExperimentSpec) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 Imports nothing heavy, so that a dry run is quick."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal
 
 from ablations.ablation import Table
 from ablations.registry import ABLATIONS, TABLES
+from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.places import runs_root
 from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
@@ -18,7 +18,6 @@ from experiments.edit import Edit, describe, fields
 from experiments.presets import DEFAULT_PRESET, PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import (
-    FINGERPRINT_DIGITS,
     WEIGHTS_TAG,
     ExperimentSpec,
     Stage,
@@ -89,7 +88,7 @@ class Plan:
     def name(self) -> str:
         """The table's name and 12 digits that name its runs, whatever their order."""
         prints = sorted(stage_fingerprint(run.spec, "cross_id") for run in self.runs)
-        return f"{self.table.name}-{hashlib.sha256(' '.join(prints).encode()).hexdigest()[:FINGERPRINT_DIGITS]}"
+        return f"{self.table.name}-{digest(' '.join(prints))}"
 
     def run(self, variant: str, seed: int) -> PlannedRun:
         """The run of a variant and a seed."""

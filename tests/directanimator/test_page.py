@@ -40,6 +40,8 @@ def test_it_answers_an_upload_with_cues_result_and_notes(studio: Studio, tmp_pat
     for missing in ((None, "b"), ("a", None), (None, None)):
         with pytest.raises(UserError, match="want both"):
             studio.animated(*missing, 0)
+    with pytest.raises(UserError, match="prompt=she waves: the model is told no words"):
+        studio.animated(str(tmp_path / "a.png"), str(tmp_path / "b.mp4"), 0, "she waves")
 
 
 def test_only_this_machine_sees_it_and_its_errors_are_told_on_it(studio: Studio) -> None:
@@ -52,7 +54,8 @@ def test_only_this_machine_sees_it_and_its_errors_are_told_on_it(studio: Studio)
     assert (launched["server_name"], launched["server_port"], launched["share"]) == ("127.0.0.1", 7861, False)
     answer = drawn.Button.return_value.click.call_args.args[0]
     with pytest.raises(PageError, match="want both"):
-        answer(None, None, 0)
+        answer(None, None, 0, "")
+    assert [call.kwargs["visible"] for call in drawn.Textbox.call_args_list if "visible" in call.kwargs] == [False]
 
 
 def test_without_the_library_one_line_says_how_to_install_it(

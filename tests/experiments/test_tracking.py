@@ -2,7 +2,6 @@
 
 import errno
 import math
-import multiprocessing
 import shutil
 import socket
 import sqlite3
@@ -24,6 +23,7 @@ from experiments.tracking.address import artifact_root, default_uri, public_uri
 from experiments.tracking.mirror import Mirror, flattened, sync
 from experiments.tracking.server import connected_client, experiment_id, prepare
 from experiments.tracking.tracker import MlflowTracker
+from tests.forked import forks
 
 LARGEST = sys.float_info.max
 
@@ -267,8 +267,7 @@ def test_finishing_waits_no_longer_than_it_was_told(run, uri, capfd, monkeypatch
 
 @pytest.mark.slow
 def test_two_processes_make_one_experiment(uri):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
+    with forks().Pool(2) as pool:
         ids = pool.map(_make_experiment, [uri, uri], chunksize=1)
     names = [e.name for e in MlflowClient(tracking_uri=uri).search_experiments()]
     assert len(set(ids)) == 1

@@ -5,12 +5,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import mkdtemp
 
 import psutil
 import pytest
+
+from tests.integration.commands import Command
 
 TIMEOUT = 300
 SAVE_EVERY_STEP = (
@@ -29,18 +33,24 @@ class Workplace:
     def environment(self, **extra: str) -> dict[str, str]:
         return {**os.environ, "DIRECTANIMATOR_RUNS": str(self.root), "OMP_NUM_THREADS": "1", **extra}
 
-    def call(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *words], env=self.environment(**extra), capture_output=True, text=True, timeout=TIMEOUT
-        )
+    def begin(self, *words: str, **extra: str) -> Command:
+        """`python WORDS`, begun."""
+        return Command(words, self.environment(**extra), Path(mkdtemp(prefix="output-", dir=self.root)))
 
-    def run(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *words: str, **extra: str) -> CompletedProcess[str]:
+        return self.begin(*words, **extra).completed(TIMEOUT)
+
+    def run(self, *words: str, **extra: str) -> CompletedProcess[str]:
         return self.call("-m", "experiments.run", *words, **extra)
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        command: Sequence[str] = [sys.executable, "-c", SAVE_EVERY_STEP, *words]
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, env=self.environment(), stdout=quiet, stderr=quiet)
+    def start(self, *words: str) -> Command:
+        return self.begin("-c", SAVE_EVERY_STEP, *words)
+
+    def call_from_nothing(self, *words: str) -> None:
+        """Ends well, in a process that shares nothing with another: what others are compared with."""
+        command = [sys.executable, *words]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=TIMEOUT)
+        assert done.returncode == 0, done.stderr
 
     def stage(self, name: str) -> Path:
         """The one run directory of a stage."""
@@ -56,8 +66,7 @@ class Workplace:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A workplace in which the smallest preset has run to its end."""
     place = Workplace(tmp_path_factory.mktemp("finished"))
-    done = place.run("preset=smoke")
-    assert done.returncode == 0, done.stderr
+    place.call_from_nothing("-m", "experiments.run", "preset=smoke")
     return place
 
 

@@ -40,7 +40,7 @@ def all_steps_logged(place: Workplace) -> int:
 
 def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals, delay_s: float = 0.0) -> int:
     """The exit status of a run that gets a signal `delay_s` after it has logged `step` steps of a stage."""
-    process: subprocess.Popen[bytes] = place.start(*WORDS)
+    process = place.start(*WORDS)
     deadline = time.monotonic() + DEADLINE_S
     while steps_logged(place, stage) < step and process.poll() is None:
         assert time.monotonic() < deadline
@@ -54,8 +54,7 @@ def stop_at(place: Workplace, stage: str, step: int, how: signal.Signals, delay_
 def unbroken(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("unbroken"))
     (place.root / "cache").symlink_to(finished.root / "cache")
-    done = place.run(*WORDS)
-    assert done.returncode == 0, done.stderr
+    place.call_from_nothing("-m", "experiments.run", *WORDS)
     return place
 
 

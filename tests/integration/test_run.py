@@ -61,7 +61,7 @@ def test_every_run_is_measured_and_shows_its_worst_clips(finished: Workplace):
         for name in ("l1", "flicker", "color_drift"):
             (entry,) = [one for one in report["measured"][subset]["metrics"] if one["metric"] == name]
             assert logged[f"{subset}/{name}"] == entry["value"] == report["summary"][subset][name]
-            assert (entry["protocol"]["clips"], len(entry["clips"])) == (4, 4)
+            assert (entry["protocol"]["clips"], len(entry["clips"])) == (2, 2)
             assert entry["protocol"]["frames"] == str(DataSpec(latent_frames=2).num_frames)
 
 

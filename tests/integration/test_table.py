@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -30,8 +28,7 @@ def place_with_clips(finished: Workplace, root: Path) -> Workplace:
 @pytest.fixture(scope="module")
 def unbroken(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place = place_with_clips(finished, tmp_path_factory.mktemp("unbroken"))
-    done = place.call("-m", "experiments.table", *WORDS)
-    assert done.returncode == 0, done.stderr
+    place.call_from_nothing("-m", "experiments.table", *WORDS)
     return place
 
 
@@ -60,9 +57,7 @@ def students_begun(place: Workplace) -> int:
 
 def test_a_table_killed_in_mid_run_equals_an_unbroken_one(finished: Workplace, unbroken: Workplace, tmp_path: Path):
     place = place_with_clips(finished, tmp_path / "killed")
-    quiet = subprocess.DEVNULL
-    command = [sys.executable, "-m", "experiments.table", *WORDS]
-    driver = subprocess.Popen(command, env=place.environment(), stdout=quiet, stderr=quiet)
+    driver = place.begin("-m", "experiments.table", *WORDS)
     deadline = time.monotonic() + DEADLINE_S
     while students_begun(place) < 3 and driver.poll() is None:
         assert time.monotonic() < deadline

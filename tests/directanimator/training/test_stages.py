@@ -207,7 +207,7 @@ def test_items_and_timesteps_are_all_drawn() -> None:
 
 
 @given(st.floats(1, 10))
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_a_noise_bias_draws_the_noisier_timesteps_more_often(bias: float) -> None:
     """The mean of T u ** (1 / bias) is T bias / (1 + bias)."""
     optim = OPTIM.model_copy(update={"global_batch_size": 400})
@@ -323,6 +323,7 @@ def test_the_alignments_depth_is_the_nearest_block_to_its_share(num_layers: int,
 
 
 @given(seeds, st.floats(0, 1))
+@settings(max_examples=8)
 def test_the_held_out_loss_is_a_function_of_the_weights_alone(seed: int, dropout: float) -> None:
     model = trained(seed)
     others = [

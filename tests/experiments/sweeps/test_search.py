@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from experiments.sweeps import search, storage
 from experiments.sweeps.search import MOST_DEATHS, Search, Trial
 from experiments.sweeps.space import Choice, Limit, Objective, Range, Sweep, checked, journal_address
 from tests.experiments.strategies import BASE
+from tests.forked import forks
 
 SCRATCH = Path()
 SWEEP = checked(
@@ -226,7 +226,7 @@ def _die_holding(place: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_gives_its_trial_back(place: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_die_holding, args=(place,))
+    process = forks().Process(target=_die_holding, args=(place,))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
