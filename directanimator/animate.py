@@ -21,9 +21,11 @@ from directanimator.command import DEBUG, run_command
 from directanimator.cues.alignment import align
 from directanimator.cues.canvas import resize
 from directanimator.cues.preview import cue_strip
+from directanimator.cues.spec import TrustSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped
 from directanimator.data.items import SOURCE_SCALE
 from directanimator.errors import UserError
+from directanimator.extraction.spec import PerceptionSpec
 from directanimator.model.codec import VideoCodec
 from directanimator.perception.mediapipe import MediapipePerception
 from directanimator.perception.person import PersonPerception, require_one_person
@@ -176,7 +178,7 @@ def look(request: Request, spec: CheckpointSpec, perception: PersonPerception) -
     frames = clip.frames[shown_at(count, clip.fps, rate)]
     driving = watch(frames, perception, size * SOURCE_SCALE, str(request.driving))
     alignment = align(driving.track, reference.track, spec.cues.location.align_by)
-    cues = driving_cues(driving.frames, driving.track, alignment, size, spec.cues)
+    cues = driving_cues(driving.frames, driving.track, alignment, size, spec.cues, trust=TrustSpec())
     return Scene(reference, driving, cues, nearest_in_time(count, clip.fps, len(frames), rate), clip.fps)
 
 
@@ -234,6 +236,11 @@ def _notes(request: Request, spec: CheckpointSpec, cues: DrivingCues) -> list[st
             f"the video lasts {cues.num_frames} frames at the model's rate, its window {spec.data.num_frames}: the "
             "window was filled with the last frame"
         )
+    off = [name for name in ("pose", "face", "location") if not getattr(spec.cues, name).enabled]
+    if off:
+        notes.append(f"this model was trained without the {' and '.join(off)} cue; checkpoint=DIR names another")
+    if spec.data.perception != PerceptionSpec():
+        notes.append("this model was trained on what other nets saw; here people are found by MediaPipe's")
     if spec.data.source == "synthetic":
         notes.append("the embedded model has seen synthetic humans only: real people come out as rough figures")
     return notes

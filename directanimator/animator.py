@@ -5,6 +5,7 @@ The manner is that of diffusers' pipelines: components, `from_pretrained`, `__ca
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -141,11 +142,11 @@ def at_frames(cues: DrivingCues, frames: Sequence[int]) -> DrivingCues:
     return DrivingCues(**{field.name: getattr(cues, field.name)[chosen] for field in fields(cues)})
 
 
-def default_checkpoint() -> Path:
-    """The model directory of the newest finished cross-ID run.
+def default_checkpoint(stage: Literal["same_id", "cross_id"] = "cross_id") -> Path:
+    """The model directory of the newest finished run of a stage.
 
     Raises: UserError if there is none."""
-    specs = [p for p in runs_root().glob("cross_id-*/model/spec.json") if (p.parent / "transformer").is_dir()]
+    specs = [p for p in runs_root().glob(f"{stage}-*/model/spec.json") if (p.parent / "transformer").is_dir()]
     if not specs:
         raise UserError(f"no finished run in {runs_root()}: run `make demo` first, or give checkpoint=DIR")
     return max(specs, key=lambda path: path.stat().st_mtime).parent

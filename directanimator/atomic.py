@@ -54,9 +54,11 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, is_kept: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """An empty directory to fill; it becomes `path`, in place of an older one, when the block ends without exception.
 
+    Where `is_kept` then says that the older one is to stay, what was filled is dropped instead. It is asked last, so
+    one that another writer has made meanwhile can stay, too.
     Replacing takes two renames. A writer killed between them leaves the older directory aside under another name:
     `settle` puts it back, so whoever reads such a directory after a crash calls that first.
     Raises: UserError in one line if the disk is full or the target cannot be written."""
@@ -68,10 +70,24 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         for entry in draft.rglob("*"):
             _fsync(entry)
         _fsync(draft)
-        if target.is_dir():
-            os.replace(target, place / "old")
-        os.replace(draft, target)
+        while not _is_moved(draft, target):
+            if is_kept():
+                return
+            shutil.rmtree(place / "old", ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another writer has just moved it aside
+                os.replace(target, place / "old")
         _fsync(target.parent)
+
+
+def _is_moved(draft: Path, target: Path) -> bool:
+    """Whether the draft has become the target; not where a directory with files is there already."""
+    try:
+        os.replace(draft, target)
+    except OSError as problem:
+        if problem.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def settle(path: Path) -> None:

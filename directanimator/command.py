@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,11 +42,21 @@ class Stopped(KeyboardInterrupt):
 def ended_by_signals() -> Iterator[None]:
     """A block that every signal of STOPPING ends at once, as Ctrl-C would; `run_command` answers each by its status.
 
+    Once it ends, only another Ctrl-C ends it sooner: schedulers repeat their signals, and what is half done has to be
+    put away. Nothing changes outside the main thread, which alone is told of signals.
     Raises: Stopped."""
+    stopping = False
 
     def stop(signal_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping and signal_number != signal.SIGINT:
+            return
+        stopping = True
         raise Stopped(signal_number)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with on_stopping(stop):
         yield
 
@@ -58,14 +69,15 @@ def stopped_status(signal_number: int) -> int:
 def run_command(
     command: Callable[[list[str]], int], tokens: Sequence[str] | None = None, interrupted: str = "interrupted"
 ) -> int:
-    """The exit status: the command's own, 2 after a UserError, 130 after Ctrl-C, 75 after another signal that ended
-    it. Errors are one line on stderr.
+    """The exit status: the command's own, 2 after a UserError, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1, whatever
+    the command was at. Errors are one line on stderr.
 
     `tokens` are the process's arguments if None is given; the command gets them without `--debug`. `interrupted` tells
     what an interruption leaves. Any other exception is a defect, and goes on."""
     given = list(sys.argv[1:] if tokens is None else tokens)
     try:
-        return command([token for token in given if token != DEBUG])
+        with ended_by_signals():
+            return command([token for token in given if token != DEBUG])
     except UserError as error:
         if DEBUG in given:
             traceback.print_exc()

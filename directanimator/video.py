@@ -3,8 +3,10 @@
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import struct
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +41,9 @@ MAX_VIDEO_BYTES = 8 * 2**30
 MAX_HOLD_S = 120
 """Longest that one picture may stay on the screen. Damaged time stamps would otherwise ask for millions of frames."""
 
+_IMAGE_DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError, TypeError, struct.error)
+"""What Pillow raises for damaged files; the last three come from single formats, and from tags of a wrong type."""
+
 _TICK = Fraction(1, 1000)
 _RATE_IF_UNKNOWN = Fraction(25)
 _X264 = {"crf": "12", "x264-params": "mbtree=0"}
@@ -49,7 +54,7 @@ _SOUND_OF_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 
 @dataclass(frozen=True)
 class Video:
-    """Upright RGB frames at a constant rate."""
+    """Upright RGB frames of square pixels at a constant rate."""
 
     frames: UInt8[np.ndarray, "f h w 3"]
     fps: float
@@ -57,7 +62,7 @@ class Video:
 
 @dataclass(frozen=True)
 class FrameStream:
-    """Upright RGB frames at a constant rate, decoded while they are asked for."""
+    """Upright RGB frames of square pixels at a constant rate, decoded while they are asked for."""
 
     frames: Iterator[UInt8[np.ndarray, "h w 3"]]
     """At least one; all of one size. A picture that is shown twice is the same array twice."""
@@ -72,11 +77,18 @@ class _Still:
     end: Fraction
 
 
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a directory, sorted by name. Hidden files are none: some systems leave one beside every video."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def read_video(path: Path | str, fps: float | None = None) -> Video:
     """The frames of a video, 0..255 RGB, upright, at `fps` frames per second (the file's mean rate by default).
 
     Output frame k is the one on the screen at time k / fps, so a variable frame rate becomes constant and motion
-    keeps its speed. All frames stay in memory: `open_video` is for long files.
+    keeps its speed. Pixels come out square: where the file says that they are wider or narrower than high, as on DVDs,
+    the stored width is stretched or shrunk by that ratio. All frames stay in memory: `open_video` is for long files.
 
     Raises: UserError if the file is missing, is no video, is cut short or has no frames."""
     with open_video(path, fps) as stream:
@@ -103,10 +115,32 @@ def open_video(path: Path | str, fps: float | None = None) -> Iterator[FrameStre
             stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
         rate = _rational(fps) if fps is not None else stream.average_rate or stream.guessed_rate or _RATE_IF_UNKNOWN
-        yield FrameStream(_of_one_size(_resampled(_stills(container, stream, path), rate, path), path), float(rate))
+        frames = _resampled(_stills(container, stream, path), rate, _pixel_shape(stream), path)
+        with closing(_OneAtATime(_of_one_size(frames, path))) as frames_of_block:
+            yield FrameStream(frames_of_block, float(rate))
 
 
-def _of_one_size(frames: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+class _OneAtATime(Iterator[Item]):
+    """The items of a generator for threads that take turns; closing waits for the one that is reading.
+
+    Else a file would be closed under a thread that decodes it, which ends the process."""
+
+    def __init__(self, items: Generator[Item, None, None]) -> None:
+        self._items, self._turn = items, threading.Lock()
+
+    def __next__(self) -> Item:
+        with self._turn:
+            return next(self._items)
+
+    def close(self) -> None:
+        """Nothing; afterwards there is no further item."""
+        with self._turn:
+            self._items.close()
+
+
+def _of_one_size(
+    frames: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path
+) -> Generator[UInt8[np.ndarray, "h w 3"], None, None]:
     shape: tuple[int, ...] | None = None
     for frame in frames:
         shape = shape or frame.shape
@@ -176,7 +210,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
             return np.asarray(_on_white(_to_8_bit(ImageOps.exif_transpose(image))))
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (*_IMAGE_DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: not a readable image: {_reason(error)}") from error
 
 
@@ -267,9 +301,20 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     if kind.endswith("_pipe") or kind == "image2":
         raise UserError(f"{path}: is a still image, want a video")
     stream = container.streams.video[0]
-    if stream.width * stream.height > MAX_IMAGE_PIXELS:
-        raise UserError(f"{path}: {stream.width}x{stream.height} is too large; want <= {MAX_IMAGE_PIXELS} pixels")
+    width = max(stream.width, _shown_width(stream.width, _pixel_shape(stream)))
+    if width * stream.height > MAX_IMAGE_PIXELS:
+        raise UserError(f"{path}: {width}x{stream.height} is too large; want <= {MAX_IMAGE_PIXELS} pixels")
     return stream
+
+
+def _pixel_shape(stream: "VideoStream") -> Fraction:
+    """Width of a stored pixel in heights; 1 where the file does not say it."""
+    return stream.sample_aspect_ratio or Fraction(1)
+
+
+def _shown_width(width: int, pixel: Fraction) -> int:
+    """The width of a stored picture in square pixels, at least 1."""
+    return max(1, round(width * pixel))
 
 
 def _whole_packets(container: "InputContainer", stream: "VideoStream", path: Path) -> Iterator["Packet[VideoStream]"]:
@@ -303,7 +348,9 @@ def _stills(container: "InputContainer", stream: "VideoStream", path: Path) -> I
         yield _Still(frame, start + max(lasts, 2 * _TICK))
 
 
-def _resampled(stills: Iterator[_Still], rate: Fraction, path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def _resampled(
+    stills: Iterator[_Still], rate: Fraction, pixel: Fraction, path: Path
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """For k = 0, 1, ... the picture shown at k / rate. Stamps may be rounded (Matroska: to 1 ms), hence the tick."""
     k = 0
     for still in stills:
@@ -312,15 +359,29 @@ def _resampled(stills: Iterator[_Still], rate: Fraction, path: Path) -> Iterator
             raise UserError(f"{path}: frame {k} stays for {float(shown / rate):.0f} s; the time stamps are damaged")
         if shown > 0:
             with _readable(path):
-                pixels = _upright(still.picture)
+                pixels = _upright(still.picture, pixel)
             yield from itertools.repeat(pixels, shown)
             k += shown
 
 
-def _upright(frame: "VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels, turned as the file's display matrix says (phones store their videos lying on the side)."""
-    pixels = frame.to_ndarray(format="rgb24")
+def _upright(frame: "VideoFrame", pixel: Fraction) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels, turned as the file's display matrix says (phones store their videos lying on the side).
+
+    They are made square first: the shape of a pixel is that of the picture as it is stored."""
+    pixels = _squared(frame.to_ndarray(format="rgb24"), pixel)
     return np.ascontiguousarray(np.rot90(pixels, k=round(frame.rotation / 90) % 4))
+
+
+def _squared(stored: UInt8[np.ndarray, "h w 3"], pixel: Fraction) -> UInt8[np.ndarray, "h w2 3"]:
+    """The picture at the width at which its pixels are square: areas are averaged to shrink it, bilinear to enlarge."""
+    import cv2
+
+    height, stored_width, _ = stored.shape
+    width = _shown_width(stored_width, pixel)
+    if width == stored_width:
+        return stored
+    method = cv2.INTER_AREA if width < stored_width else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(stored, (width, height), interpolation=method), np.uint8)
 
 
 def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -30,7 +30,16 @@ from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
 from experiments.execution import PLAIN, Execution, check_batch, check_execution, started_processes
-from experiments.pools import FOLDER_TAGS, captions_of, check_pairs, folder_tags, held_out_pool, text_tokens, train_pool
+from experiments.pools import (
+    BASE_TAG,
+    ORIGIN_TAGS,
+    captions_of,
+    check_pairs,
+    held_out_pool,
+    origin_tags,
+    text_tokens,
+    train_pool,
+)
 from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
     WEIGHTS_TAG,
@@ -88,7 +97,7 @@ def how_computed(spec: ExperimentSpec) -> str:
 
 
 def _with(before: str | None, now: str) -> str:
-    """What a training that went on elsewhere was computed in: all of it."""
+    """What a training that went on elsewhere was made by or computed in: all of it."""
     return now if before is None else before if now in before.split(", then ") else f"{before}, then {now}"
 
 
@@ -116,8 +125,9 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
     name = f"{stage}-{print_of_stage}"
     run = RunDirectory(runs_root() / name)
     if not _is_finished(run):  # or its numbers would be told to be of this commit, and of these videos
-        before = run.record().tags.get(COMPUTED_IN_TAG) if run.record_file.exists() else None
-        known |= {**commit_tags(), **folder_tags(spec, stage), COMPUTED_IN_TAG: _with(before, how_computed(spec))}
+        before = run.record().tags if run.record_file.exists() else {}
+        made = {**commit_tags(), COMPUTED_IN_TAG: how_computed(spec)}
+        known |= {tag: _with(before.get(tag), now) for tag, now in made.items()} | origin_tags(spec, stage)
     return RunDirectory.claim(
         runs_root(),
         name,
@@ -141,24 +151,25 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
         if donor == run or not is_trained(donor):  # then it may not even have a record yet
             continue
         given = donor.record().tags
-        if all(given.get(tag) == taken.get(tag) for tag in (*FOLDER_TAGS, WEIGHTS_TAG)):
+        if all(given.get(tag) == taken.get(tag) for tag in (*ORIGIN_TAGS, WEIGHTS_TAG)):
             adopt_model(donor, run, spec, "cross_id")
             return
 
 
 def check_same_clips(spec: ExperimentSpec) -> None:
-    """Nothing, unless a run of this spec was begun with other videos or pairs: then it is neither gone on with nor
-    shown.
+    """Nothing, unless a run of this spec was begun with other videos, pairs or another base: then it is neither gone on
+    with nor shown.
 
     Raises: UserError."""
     for stage in get_args(Stage):
-        run, now = RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}"), folder_tags(spec, stage)
+        run, now = RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}"), origin_tags(spec, stage)
         tags = run.record().tags if run.record_file.exists() else {}
-        for what in FOLDER_TAGS:
+        for what in ORIGIN_TAGS:
             if what in tags and tags[what] != now.get(what):
+                place = spec.model.base if what == BASE_TAG else spec.data.folder
                 raise UserError(
-                    f"{run.path} was begun with other {what} in {spec.data.folder} ({tags[what]}, now "
-                    f"{now.get(what)}); remove that directory, and the run is made with these"
+                    f"{run.path} was begun with other {what} in {place} ({tags[what]}, now {now.get(what)}); "
+                    f"remove that directory, and the run is made with what is there"
                 )
 
 

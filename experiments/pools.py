@@ -14,7 +14,7 @@ from torch import Tensor
 
 from directanimator.atomic import atomic_write
 from directanimator.cues.spec import CueSpec, PosePicture
-from directanimator.data.folder_items import caption_of, folder_item, videos_digest, videos_of_split
+from directanimator.data.folder_items import caption_of, check_splits, folder_item, videos_digest, videos_of_split
 from directanimator.data.items import AnimationItem
 from directanimator.data.pool import Rows, build_pool, cores, open_pool
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video, pairs_digest
@@ -29,7 +29,7 @@ from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec, make_text_encoder
 from directanimator.model.precision import device_kind
 from directanimator.model.published import TextEncoder, part_of
-from directanimator.model.spec import ModelSpec
+from directanimator.model.spec import OUR_BASES, ModelSpec
 from directanimator.places import cues_root, mlruns_root
 from directanimator.training.prepared import prepare
 from directanimator.training.stages import no_text
@@ -40,7 +40,8 @@ HELD_OUT_CLIPS = 8
 POOL_VERSION = 5
 """Bump it when the same spec must give other arrays."""
 VIDEOS_TAG, PAIRS_TAG = "videos", "pairs"
-FOLDER_TAGS = (VIDEOS_TAG, PAIRS_TAG)
+BASE_TAG = "base"
+ORIGIN_TAGS = (VIDEOS_TAG, PAIRS_TAG, BASE_TAG)
 
 SKELETONS: dict[PosePicture, Honesty | None] = {
     "gray": None,
@@ -98,9 +99,13 @@ def encoders_digest(model: ModelSpec) -> str:
     told = model.text_encoder != "none"
     if told:
         parts += [part_of(model.base, name) for name in ("text_encoder", "tokenizer")]
+    return key_of({"files": _files(parts), "max_text_tokens": model.max_text_tokens if told else None})[:SHORT]
+
+
+def _files(parts: Sequence[Path]) -> dict[str, str]:
+    """The digests of all files of some parts of a model, by part and name."""
     files = {f"{part.name}/{path.name}": path for part in parts for path in part.iterdir() if path.is_file()}
-    digests = {name: known_digest(path) for name, path in files.items()}
-    return key_of({"files": digests, "max_text_tokens": model.max_text_tokens if told else None})[:SHORT]
+    return {name: known_digest(path) for name, path in files.items()}
 
 
 def text_tokens(model: ModelSpec, captions: Sequence[str]) -> Float[Tensor, "b m t"]:
@@ -138,11 +143,14 @@ def pool_directory(spec: ExperimentSpec, split: Split) -> Path:
 
 
 def check_pairs(spec: ExperimentSpec) -> None:
-    """Nothing, unless cross-ID pairs are wanted of a folder that holds none.
+    """Nothing, unless cross-ID pairs are wanted of a folder that holds none, or some that join two splits.
 
     Raises: UserError, which says how they are made."""
     folder = spec.data.folder
-    if folder is None or spec.cross_id.same_id_share == 1 or pairs_by_video(Path(folder)):
+    if folder is None or spec.cross_id.same_id_share == 1:
+        return
+    if pairs_by_video(Path(folder)):
+        check_splits(folder)
         return
     raise UserError(
         f"cross_id.same_id_share={spec.cross_id.same_id_share}: must be 1 with data.folder={folder}, which holds no "
@@ -150,15 +158,26 @@ def check_pairs(spec: ExperimentSpec) -> None:
     )
 
 
-def folder_tags(spec: ExperimentSpec, stage: Stage) -> dict[str, str]:
-    """A run's tags that name the videos it is made of, and the pairs where its stage draws from them.
+def origin_tags(spec: ExperimentSpec, stage: Stage) -> dict[str, str]:
+    """A run's tags that name the bytes of what the spec names by a path alone: the videos, the pairs where its stage
+    draws from them, and the base that a person brought.
 
-    Raises: UserError if the folder's videos or pairs cannot be read or believed."""
+    Raises: UserError if any of it cannot be read or believed."""
+    return _folder_tags(spec, stage) | _base_tags(spec.model)
+
+
+def _folder_tags(spec: ExperimentSpec, stage: Stage) -> dict[str, str]:
     if spec.data.folder is None:
         return {}
     draws = stage == "cross_id" and spec.cross_id.same_id_share < 1
     pairs = pairs_digest(Path(spec.data.folder)) if draws else None
     return {VIDEOS_TAG: videos_digest(spec.data.folder)} | ({} if pairs is None else {PAIRS_TAG: pairs})
+
+
+def _base_tags(model: ModelSpec) -> dict[str, str]:
+    if model.base in OUR_BASES:
+        return {}
+    return {BASE_TAG: key_of({"files": _files([part_of(model.base, "transformer")])})[:SHORT]}
 
 
 def held_out_pool(spec: ExperimentSpec) -> dict[str, Rows]:
@@ -174,7 +193,9 @@ def train_pool(spec: ExperimentSpec) -> dict[str, Rows]:
 def _pool(spec: ExperimentSpec, split: Split, count: int, label: str) -> dict[str, Rows]:
     directory = pool_directory(spec, split)
     make = functools.partial(_prepared, split=split, spec=spec.data, cues=spec.cues, model=spec.model)
-    build_pool(directory, count, make, label, _num_workers(spec.model))
-    if spec.data.source == "folder":
+    folder = spec.data.folder
+    videos = 1 if folder is None else len(videos_of_split(folder, split))  # which the items take in turns
+    build_pool(directory, count, make, label, _num_workers(spec.model), stride=videos)
+    if folder is not None:
         Store(cues_root()).evict()  # not before: the clips of a video are made from what was seen of it once
     return open_pool(directory)

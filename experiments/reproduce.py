@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError, did_you_mean
+from directanimator.extraction.store import digest_of_file
 from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 OPTIONS = ("--fresh", "--debug", "--help")
-WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+WEIGHTS = "transformer/*.safetensors"
+"""Several files where a model is large."""
 SHOWN_PACKAGES = 5
 NOWHERE = "nothing"
 ALL_ELSE = "bounds, means and settings"
@@ -206,7 +208,7 @@ def compare(run: RunDirectory, rebuilt: RunDirectory) -> list[Line]:
     lines: list[Line] = []
     for name, pair in (("teacher", tuple(map(_teacher, (run, rebuilt)))), ("student", (run, rebuilt))):
         lines.append(compare_curves(name, *(part.metrics.read() for part in pair)))
-        lines.append(_compare_weights(name, *(part.model / WEIGHTS for part in pair)))
+        lines.append(_compare_weights(name, *(part.model for part in pair)))
     (taught, retaught), (old, new) = (
         [json.loads(part.evaluation_file.read_bytes()) for part in pair]
         for pair in (tuple(map(_teacher, (run, rebuilt))), (run, rebuilt))
@@ -230,7 +232,8 @@ def _teacher(run: RunDirectory) -> RunDirectory:
 
 
 def _compare_weights(name: str, old: Path, new: Path) -> Line:
-    agrees = old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
+    first, second = ({path.name: digest_of_file(path) for path in model.glob(WEIGHTS)} for model in (old, new))
+    agrees = first == second and bool(first)
     return Line(f"{name}'s weights", agrees, "equal bit for bit" if agrees else "differ")
 
 

@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from directanimator.cues.canvas import resize
+from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.person import PersonTrack
 from directanimator.cues.spec import AlignBy
 from directanimator.errors import UserError
@@ -82,10 +83,18 @@ def align(driving: PersonTrack, reference: PersonTrack, by: AlignBy) -> Alignmen
     if reference.num_frames != 1:
         raise UserError(f"the reference must be one image, got {reference.num_frames} frames")
     for track, name in ((driving, "driving video"), (reference, "reference image")):
-        if not track.mask.any():
+        if not _shows_person(track).any():
             raise UserError(f"no person is visible in the {name}; give one that shows a person")
     found = _by_landmarks(driving, reference) if by == "landmarks" else None
     return found or _by_masks(driving, reference)
+
+
+def _shows_person(track: PersonTrack) -> Bool[np.ndarray, " f"]:
+    """True where a mask has a pixel that counts as person: of a soft edge alone nobody can tell what stands where.
+
+    False also for a speck that the grid does not show."""
+    is_clear = (track.mask >= FOREGROUND).any(axis=(1, 2))
+    return np.asarray(is_clear & resize(track.mask, _GRID).any(axis=(1, 2)))
 
 
 def _by_landmarks(driving: PersonTrack, reference: PersonTrack) -> Alignment | None:
@@ -138,7 +147,8 @@ class _Shape:
 
     @classmethod
     def of_frames(cls, track: PersonTrack) -> list["_Shape"]:
-        return [cls.of_mask(mask) for mask in resize(track.mask, _GRID) if mask.any()]
+        """The shapes of those frames that show a person."""
+        return [cls.of_mask(mask) for mask in resize(track.mask[_shows_person(track)], _GRID)]
 
     @classmethod
     def of_mask(cls, mask: UInt8[np.ndarray, "h w"]) -> "_Shape":

@@ -6,7 +6,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from directanimator.cues.spec import GateSpec, TrustSpec
 
@@ -50,9 +50,16 @@ def measured(mask: UInt8[np.ndarray, "h w"], score: float = 1.0) -> MaskFigures:
     return MaskFigures(int(np.count_nonzero(person)), largest, border, score)
 
 
-def gate(mask: UInt8[np.ndarray, "f h w"], spec: GateSpec) -> GateReport:
-    """The verdict on each frame's mask, by its area and its parts."""
-    return judged([measured(frame) for frame in mask], spec)
+def gate(
+    mask: UInt8[np.ndarray, "f h w"],
+    spec: GateSpec,
+    score: Float32[np.ndarray, " f"] | None = None,
+    trust: TrustSpec | None = None,
+) -> GateReport:
+    """The verdict on each frame's mask: by its area and its parts, and with `trust` by the detection's score and by how
+    much of the border it covers."""
+    scores = np.ones(len(mask), np.float32) if score is None else score
+    return judged([measured(frame, float(sure)) for frame, sure in zip(mask, scores, strict=True)], spec, trust)
 
 
 def judged(figures: Sequence[MaskFigures], spec: GateSpec, trust: TrustSpec | None = None) -> GateReport:

@@ -12,7 +12,7 @@ from directanimator.cues.gate import gate
 from directanimator.cues.location import location_cue
 from directanimator.cues.person import PersonTrack
 from directanimator.cues.pose import MID_GRAY, person_on_gray, pose_cue, skeleton_cue
-from directanimator.cues.spec import CueSpec
+from directanimator.cues.spec import CueSpec, TrustSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +86,12 @@ def driving_cues(
     size: CanvasSize,
     spec: CueSpec,
     skeleton: UInt8[np.ndarray, "f source_h source_w 3"] | None = None,
+    trust: TrustSpec | None = None,
 ) -> DrivingCues:
     """The cues of a driving video on a canvas of `size`; frames and track have the video's own resolution.
 
-    `skeleton` is its drawn skeleton, where the spec wants that as the pose cue.
+    `skeleton` is its drawn skeleton, where the spec wants that as the pose cue. `trust` tells which masks are not to be
+    believed, where nets made them.
 
     A frame that fails the gate has neither pose cue nor body mask. Whether a cue is enabled does not matter here, so
     that one cache serves all ablations; see `dropped`.
@@ -99,7 +101,7 @@ def driving_cues(
         raise ValueError(f"frames {frames.shape[:3]} and mask {track.mask.shape} must agree in number and size")
     steady = replace(track, face_box=smooth_boxes(track.face_box))
     seen = steady.resized(size)
-    accepted = gate(seen.mask, spec.gate).accepted
+    accepted = gate(seen.mask, spec.gate, seen.score, trust).accepted
     trusted = replace(seen, mask=seen.mask * accepted[:, None, None])
     face, face_present = face_cue(frames, steady.face_box, size, spec.face)
     body_location, face_location = location_cue(trusted, alignment, size, spec.location)

@@ -16,6 +16,7 @@ from directanimator.cues.canvas import resize
 from directanimator.cues.framing import center_crop
 from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.person import PersonTrack
+from directanimator.cues.spec import TrustSpec
 from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video
 from directanimator.data.spec import DataSpec
@@ -30,11 +31,13 @@ from directanimator.extraction.store import Store, digest_of_file, key_of, known
 from directanimator.perception.person import require_person, tracked
 from directanimator.perception.region import View
 from directanimator.places import cues_root
-from directanimator.video import VIDEO_SUFFIXES, fit_square, open_video
+from directanimator.video import VIDEO_SUFFIXES, fit_square, open_video, videos_in
 
 REFERENCE_GAP = 4
 """Frames, at least, between the reference and the window, where the video is long enough."""
-_SPLIT_CODE = {"train": 0, "val": 1, "test": 2}
+_SPLIT_CODE: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
+KEPT = 4
+"""Whole videos that a process keeps, which may be large: the one whose items are made, and its pseudo clips."""
 SHARE = 8
 """Every eighth video of a folder is for testing and every eighth for choosing, if it holds that many."""
 _REST = {"test": 0, "val": SHARE // 2}
@@ -47,7 +50,7 @@ def list_videos(folder: str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"data.folder={folder} is not a directory")
-    videos = sorted(path for path in root.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    videos = videos_in(root)
     if not videos:
         raise UserError(f"data.folder={folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     return videos
@@ -60,6 +63,22 @@ def videos_of_split(folder: str, split: Split) -> list[Path]:
         return videos
     split_at = {rest: name for name, rest in _REST.items()}
     return [video for index, video in enumerate(videos) if split_at.get(index % SHARE, "train") == split]
+
+
+def check_splits(folder: str) -> None:
+    """Nothing, unless a pair joins two splits, which other videos in the folder bring about: who is tested on would be
+    seen in training.
+
+    Raises: UserError, which names the pair."""
+    splits = {video.name: split for split in _SPLIT_CODE for video in videos_of_split(folder, split)}
+    for pairs in pairs_by_video(Path(folder)).values():
+        for pair in pairs:
+            first, second = splits.get(pair.video), splits.get(pair.reference)
+            if first and second and first != second:
+                raise UserError(
+                    f"{Path(folder) / PAIRS_FILE}: {pair.video} is for {first}, but the person of {pair.reference}, "
+                    f"who drives it, for {second}; make them again: python -m directanimator.pseudo videos={folder}"
+                )
 
 
 def caption_of(video: Path) -> str:
@@ -89,7 +108,7 @@ def _watch(perception: PerceptionSpec) -> Watch:
     return watch_of(perception, None, None)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=KEPT)
 def _watched(
     path: Path, fps: float, size: int, perception: PerceptionSpec
 ) -> tuple[UInt8[np.ndarray, "f s s 3"], PersonTrack]:
@@ -174,5 +193,6 @@ def folder_item(split: Split, index: int, spec: DataSpec) -> AnimationItem:
         driving=driver.frames,
         driving_track=driver.track,
         survey_track=driver.survey,
+        trust=TrustSpec(),
         caption=caption_of(path),
     )

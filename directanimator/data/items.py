@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from directanimator.cues.person import PersonTrack
+from directanimator.cues.spec import TrustSpec
 
 SOURCE_SCALE = 2
 """Side of a driving frame in canvas sides: the face is cropped from the driving video's own resolution."""
@@ -32,5 +33,7 @@ class AnimationItem:
     own_skeleton: UInt8[np.ndarray, "f hs ws 3"] | None = None
     """The target's skeleton at source resolution; None where nobody asked for it or can know it."""
     driving_skeleton: UInt8[np.ndarray, "f hs ws 3"] | None = None
+    trust: TrustSpec | None = None
+    """When the masks are not to be believed; None where they are the truth."""
     caption: str = ""
     """What the target shows, in words; empty where nobody wrote it down."""

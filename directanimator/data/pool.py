@@ -63,14 +63,21 @@ class StoredRows:
         return row
 
 
-def _fill(make: Callable[[int], Item], directory: Path, start: int, stop: int) -> int:
+def chunks(count: int, stride: int = 1) -> list[range]:
+    """The indices below `count` in parts of a few, each for one worker: none holds two that are unequal modulo
+    `stride`."""
+    runs = (range(start, count, stride) for start in range(min(stride, count)))
+    return [run[first : first + _CHUNK] for run in runs for first in range(0, len(run), _CHUNK)]
+
+
+def _fill(make: Callable[[int], Item], directory: Path, indices: range) -> int:
     fields: dict[str, np.ndarray] = {}
-    for index in range(start, stop):
+    for index in indices:
         for name, value in make(index).items():
             if name not in fields:
                 fields[name] = np.load(directory / f"{name}.npy", mmap_mode="r+")
             fields[name][index] = value
-    return stop - start
+    return len(indices)
 
 
 def _allocate(item: Item, directory: Path, count: int) -> None:
@@ -84,20 +91,25 @@ def cores() -> int:
 
 
 def build_pool(
-    directory: Path, count: int, make: Callable[[int], Item], label: str, workers: int | None = None
+    directory: Path,
+    count: int,
+    make: Callable[[int], Item],
+    label: str,
+    workers: int | None = None,
+    stride: int = 1,
 ) -> None:
     """Nothing; fills `directory` with `make(0)` ... `make(count - 1)` unless it is whole already.
 
-    There are so many workers, by default one for every core.
+    There are so many workers, by default one for every core. Items that are `stride` apart share what is slow to read:
+    one worker makes them in a row.
     `make` is called in fresh processes, so it must be picklable (a `functools.partial` of a module's function)."""
     if (directory / _MARKER).exists():
         return
-    spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     context = multiprocessing.get_context("spawn")
     with atomic_directory(directory) as unfinished:
         with ProcessPoolExecutor(workers or cores(), mp_context=context) as executor:
             _allocate(executor.submit(make, 0).result(), unfinished, count)
-            futures = [executor.submit(_fill, make, unfinished, *span) for span in spans]
+            futures = [executor.submit(_fill, make, unfinished, chunk) for chunk in chunks(count, stride)]
             try:
                 for future in progress(futures, label, total=len(futures)):
                     future.result()

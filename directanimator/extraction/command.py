@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from directanimator.atomic import write_json
 from directanimator.cluster import Failed, Share, cluster, engine_keys, read_engine
-from directanimator.command import DEBUG, ended_by_signals, run_command
+from directanimator.command import DEBUG, run_command
 from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
 from directanimator.extraction.extract import Extracted, extract, watched_reference
@@ -22,9 +22,10 @@ from directanimator.extraction.preview import sheet_row, write_preview, write_sh
 from directanimator.extraction.sightings import Watch
 from directanimator.extraction.spec import ExtractionSpec
 from directanimator.extraction.store import DEFAULT_LIMIT_GB, Store
+from directanimator.extraction.stream import SPOOLED_BYTES
 from directanimator.places import as_variables, cues_root
 from directanimator.progress import progress
-from directanimator.video import VIDEO_SUFFIXES
+from directanimator.video import VIDEO_SUFFIXES, videos_in
 from directanimator.words import check_options, read_words, real
 
 USAGE = "python -m directanimator.cues folder=DIR output=DIR"
@@ -40,11 +41,12 @@ python -m directanimator.cues driving=FILE output=DIR [key=value ...]
   reference=FILE   picture of the person that drivers are laid over; default: drivers stay where they are
   cache=DIR        where cues are kept; default: $DIRECTANIMATOR_CUES, else .cache/cues
   cache_gb={DEFAULT_LIMIT_GB:g}     size of the cache; what was used least recently is evicted beyond it
+                   frames wait in $TMPDIR while their video is worked on: {SPOOLED_BYTES} x size^2 bytes each
   mask_weights=DIR, face_weights=DIR   weights of perception.masks and perception.faces; else .cache/weights/BACKEND
   size=512 fps=8 crop=center|person perception.masks=... perception.faces=... perception.person=0.1,0.2,0.4,0.9
   trust.min_score=... cues.pose.cutoff=... cues.gate.min_area_ratio=...   and every other field of the spec
   engine=ray       on the Ray cluster of $RAY_ADDRESS, else on one of this machine alone; machines must share the files
-  cpus_per_video=1 gpus_per_video=N   what each video takes there; default: one GPU where there are any
+  cpus_per_video=1 what each video takes there; the nets run on processors
   --verify         remove damaged entries of the cache, and end
   --debug          show the traceback of an error"""
 PLACES = ("folder", "driving", "output", "reference", "cache", "mask_weights", "face_weights")
@@ -171,7 +173,7 @@ def sources_of(request: Request) -> list[Source]:
     folder = request.folder
     if folder is None or not folder.is_dir():
         raise UserError(f"folder={folder}: is not a directory")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    paths = videos_in(folder)
     if not paths:
         raise UserError(f"folder={folder}: holds no video ({', '.join(VIDEO_SUFFIXES)})")
     stems = [path.stem for path in paths]
@@ -252,7 +254,8 @@ def _side_by_side(
     request: Request, share: Share, sources: Sequence[Source], make_watch: MakeWatch
 ) -> Generator[tuple[str, Extracted | Failed], None, None]:
     """Workers load their nets once. The store is thinned out by the caller alone."""
-    with cluster(share, as_variables()) as machines:
+    gpus = share.gpus or 0.0  # a GPU that is taken by default would be idle: the nets run on processors
+    with cluster(replace(share, gpus=gpus), as_variables()) as machines:
         print(f"Ray cluster of {machines}", flush=True)
         make = functools.partial(_extractor_that_shows, request, make_watch)
         with closing(machines.spread(make, [(source.name, source) for source in sources])) as ended:
@@ -337,8 +340,7 @@ def main(arguments: Sequence[str] | None = None, make_watch: MakeWatch = default
             return 0
         check_options(tokens, OPTIONS)
         request = parse([token for token in tokens if token not in OPTIONS])
-        with ended_by_signals():
-            return _verify(request.store) if "--verify" in tokens else _command(request, make_watch)
+        return _verify(request.store) if "--verify" in tokens else _command(request, make_watch)
 
     left = "interrupted; what is whole stays in the cache, so the same command goes on"
     return run_command(command, arguments, left)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -17,7 +18,7 @@ from directanimator.cues import alignment as aligning
 from directanimator.cues import canvas, face, framing, gate, location, low_pass, person, pose
 from directanimator.cues.alignment import Alignment, align, identity_alignment
 from directanimator.cues.framing import Crop, center_crop, person_box, plan_crop
-from directanimator.cues.gate import GateReport, judged
+from directanimator.cues.gate import FOREGROUND, GateReport, judged
 from directanimator.cues.person import PersonTrack
 from directanimator.errors import UserError
 from directanimator.extraction import stream
@@ -38,20 +39,23 @@ from directanimator.extraction.stream import (
     trimmed,
 )
 from directanimator.frozen import FrozenSpec
+from directanimator.perception import person as watching
 from directanimator.perception import region
 from directanimator.perception.person import PersonWatch, Seen, Sighting, tracked
 from directanimator.perception.region import View
 from directanimator.video import open_video, read_image
 
 STEPS: tuple[Step, ...] = ("sightings", "gate", "pose", "face", "location")
+_SHOWN = (sys.modules[__name__], stream, framing, gate, canvas, region, person, watching)
+"""Whatever brings a person to the canvas: every step begins with it."""
 CODE: Mapping[Step, tuple[ModuleType, ...]] = {
-    "gate": (gate, canvas, region, framing),
-    "pose": (pose, low_pass, aligning, canvas, region, framing, stream),
-    "face": (face, canvas, framing, stream),
-    "location": (location, aligning, canvas, person, region, framing, stream),
+    "gate": _SHOWN,
+    "pose": (*_SHOWN, pose, low_pass, aligning),
+    "face": (*_SHOWN, face, pose),
+    "location": (*_SHOWN, location, aligning),
 }
-"""The modules whose text is a step's code version: whatever changes in them, no stale entry is taken. Of the sightings
-`sightings.CODE` says it."""
+"""The modules whose text is a step's code version: whatever changes in them, no stale entry is taken. Of the sightings,
+which every key names, `sightings.CODE` says it."""
 _SURVEY_FRAMES = 256
 """Frames of a driving video, at most, among which the likest pose is looked for."""
 _SURVEY_SIDE = 64
@@ -115,13 +119,22 @@ class Reference:
 def watched_reference(path: Path, spec: ExtractionSpec, watch: PersonWatch) -> Reference:
     """The one person of a picture, on the canvas.
 
-    Raises: UserError if the picture cannot be read or shows nobody."""
+    Raises: UserError if the picture cannot be read, or shows nobody in the square that the spec chooses."""
     image = read_image(path)
     sighting = next(iter(watch.watch([image]))).sighting
-    if sighting.mask is None:
-        raise UserError(f"no person found in {path}: want one person, well visible")
+    nobody = UserError(f"no person found in {path}: want one person, well visible")
+    if sighting.mask is None or not _is_clear(sighting.mask.levels):
+        raise nobody
     crop = _crop([sighting], (image.shape[0], image.shape[1]), spec)
-    return Reference(digest_of_file(path), tracked([sighting], _view(crop, spec.size)))
+    track = tracked([sighting], _view(crop, spec.size))
+    if not _is_clear(track.mask):
+        raise nobody
+    return Reference(digest_of_file(path), track)
+
+
+def _is_clear(levels: UInt8[np.ndarray, "*shape"]) -> bool:
+    """Whether masks, 0..255, have a pixel that counts as person, and not a soft edge alone."""
+    return bool((levels >= FOREGROUND).any())
 
 
 def extract(
@@ -214,7 +227,10 @@ class _Maker:
     def _require_somebody(self) -> None:
         known = self._sightings()
         if known and not Sightings.model_validate(known.notes).num_seen:
-            raise UserError(f"no person found in {self._path}: want one person, well visible, in most frames")
+            raise self._nobody()
+
+    def _nobody(self) -> UserError:
+        return UserError(f"no person found in {self._path}: want one person, well visible, in most frames")
 
     def _looked(self, frames: Iterator[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[Seen]:
         """What the nets see, counted."""
@@ -265,6 +281,8 @@ class _Maker:
         survey, notes = _survey(known), Sightings.model_validate(known.notes)
         crop = trimmed(_crop(survey, (notes.height, notes.width), self._spec), self._spec.size)
         driving = tracked(survey, _view(crop, _SURVEY_SIDE))
+        if not _is_clear(driving.mask):
+            raise self._nobody()
         return align(driving, self._reference.track, self._spec.cues.location.align_by)
 
 

@@ -11,18 +11,21 @@ from types import ModuleType
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from directanimator import video as video_files
 from directanimator.ahead import ahead
 from directanimator.digests import digest
 from directanimator.errors import UserError
+from directanimator.extraction import recorded, truth
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.spec import FaceBackend, MaskBackend, PerceptionSpec
 from directanimator.extraction.store import Entry, Store, digest_of_file, key_of
 from directanimator.frozen import FrozenSpec
-from directanimator.perception import following, insight, mediapipe, region, segmenters, ssd
+from directanimator.perception import following, insight, mediapipe, person, region, segmenters, ssd
 from directanimator.perception.person import PersonWatch, Seen
 from directanimator.video import open_video
 
-CODE = (mediapipe, following, region, ssd)
+CODE = (video_files, mediapipe, following, person, region, ssd, recorded)
+"""The modules whose text is the code version of all sightings, from the file's frames to what is stored."""
 LIBRARIES = ("ai-edge-litert", "av", "numpy", "opencv-python", "scipy")
 _SEGMENTERS = ("transformers", "torch")
 CODE_OF: Mapping[MaskBackend | FaceBackend, tuple[ModuleType, tuple[str, ...]]] = {
@@ -30,6 +33,7 @@ CODE_OF: Mapping[MaskBackend | FaceBackend, tuple[ModuleType, tuple[str, ...]]] 
     "grounded_sam": (segmenters, _SEGMENTERS),
     "segment_anything": (segmenters, ("segment-anything", "torch")),
     "insightface": (insight, ("insightface", "onnxruntime")),
+    "truth": (truth, ()),
 }
 """What a backend has beside `CODE` and `LIBRARIES`."""
 

@@ -1,7 +1,7 @@
 """What was once extracted, by content: each entry lies under a key that names all that it was made from.
 
 An entry is a directory of safetensors shards and `entry.json`. It appears whole or not at all, and is never changed, so
-several processes may read and write the store at once; of two that make the same entry, one wins."""
+several processes may read and write the store at once; of two that make the same entry, the first wins."""
 
 import contextlib
 import functools
@@ -157,8 +157,9 @@ class Store:
     def writer(self, step: Step, key: str, codec: Codec[T]) -> Iterator[EntryWriter[T]]:
         """A writer of the entry of a key, which is whole after the block, or not there after an exception.
 
+        An entry that another writer has made by then stays, as somebody may be reading it; one that is damaged goes.
         Raises: UserError in one line if the disk is full or the store cannot be written."""
-        with atomic_directory(self.root / step / key) as draft:
+        with atomic_directory(self.root / step / key, lambda: self.entry(step, key) is not None) as draft:
             writer = EntryWriter(draft, codec)
             yield writer
             writer.close()

@@ -8,6 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,9 +25,12 @@ from directanimator.cues.location import location_cue
 from directanimator.cues.person import PersonTrack, no_landmarks
 from directanimator.cues.pose import Brightness, luma, person_on_gray, pose_cue_of
 from directanimator.cues.spec import FaceCueSpec, LocationCueSpec, PoseCueSpec
+from directanimator.errors import UserError
 from directanimator.perception.person import Seen
 from directanimator.perception.region import View
 
+SPOOLED_BYTES = 5
+"""Of a pixel between the passes: four of brightness, one of the mask."""
 _THREADS = 2
 
 
@@ -144,11 +148,13 @@ def _steadied(seen: Iterable[Seen]) -> Iterator[tuple[Seen, Float32[np.ndarray, 
 class Spool:
     """Canvas pictures of a clip in a temporary file, which is gone when the block ends.
 
-    A file and not a memory map: pages of a map count as memory of the process."""
+    A file and not a memory map: pages of a map count as memory of the process. `SPOOLED_BYTES` a pixel and frame.
+    Raises: UserError, here and in `append`, if the temporary folder takes no file or is full."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._file = tempfile.TemporaryFile(prefix="directanimator-", buffering=0)  # noqa: SIM115 closed on exit
+        with _temporary_folder_named():
+            self._file = tempfile.TemporaryFile(prefix="directanimator-", buffering=0)  # noqa: SIM115 closed on exit
         self.num_frames = 0
 
     def __enter__(self) -> "Spool":
@@ -159,16 +165,34 @@ class Spool:
 
     def append(self, frame: CanvasFrame) -> None:
         """Adds the next frame's brightness and mask."""
-        self._file.write(frame.gray.tobytes() + frame.mask.tobytes())
+        left = memoryview(frame.gray.tobytes() + frame.mask.tobytes())
+        with _temporary_folder_named():
+            while left:  # a folder that fills up takes a part at first
+                left = left[self._file.write(left) :]
         self.num_frames += 1
 
     def pictures(self) -> Iterator[tuple[Float32[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]]:
         """Brightness and mask of each frame. Several may read at once."""
         pixels, shape = self._size**2, (self._size, self._size)
         for number in range(self.num_frames):
-            data = os.pread(self._file.fileno(), 5 * pixels, 5 * pixels * number)
+            data = os.pread(self._file.fileno(), SPOOLED_BYTES * pixels, SPOOLED_BYTES * pixels * number)
             gray = np.frombuffer(data, np.float32, pixels).reshape(shape)
             yield gray, np.frombuffer(data, np.uint8, pixels, 4 * pixels).reshape(shape)
+
+
+@contextmanager
+def _temporary_folder_named() -> Iterator[None]:
+    """A block in which an OSError is one of the temporary folder.
+
+    Raises: UserError in one line."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or os.environ.get("TMPDIR", "TMPDIR")
+        raise UserError(
+            f"{folder}: cannot hold the frames of a video: {error.strerror or error}; set TMPDIR to a folder that "
+            f"takes {SPOOLED_BYTES} x size^2 bytes a frame"
+        ) from error
 
 
 def brightness_of(moments: Iterable[Float64[np.ndarray, " 3"]]) -> Brightness:

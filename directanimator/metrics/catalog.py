@@ -270,7 +270,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
     SetMetric(
         "kvd_i3d", "unbiased kernel distance of I3D logits", "lower", version=2, features=("i3d",), array="i3d.logits",
         parameters="kernel=(x.y/d+1)^3", compute=kernel_distance, biased=False,
-        sees=_LOOKS | {"identity_swap", "frame_shuffle"},
+        sees=_LOOKS | {"frame_shuffle"},
     ),
     SetMetric(
         "fid_vid_i3d", "Frechet distance of I3D's pooled features; DisCo's FID-VID has another network", "lower",

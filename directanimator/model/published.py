@@ -18,7 +18,7 @@ from torch import Tensor
 from directanimator.errors import UserError
 from directanimator.model.codec import GROUP
 from directanimator.model.precision import precision_on
-from directanimator.model.spec import TextEncoderName
+from directanimator.model.spec import OUR_BASES, TextEncoderName
 
 if TYPE_CHECKING:
     from transformers import T5EncoderModel, T5Tokenizer, UMT5EncoderModel
@@ -243,7 +243,7 @@ def part_of(base: str, name: str) -> Path:
     """The directory of one part of a published model.
 
     Raises: UserError if there is none."""
-    if base in ("embedded", "random"):
+    if base in OUR_BASES:
         raise UserError(f"model.base={base} has no {name}/; want model.base=DIR, a published directory of diffusers")
     root = Path(base).expanduser()
     if not root.is_dir():

@@ -15,6 +15,8 @@ CueInit = Literal["zero", "default"]
 CueEntry = Literal["residual", "attention"]
 CueCarry = Literal["gated", "ungated", "modulated"]
 Positive = Annotated[int, Field(ge=1)]
+OUR_BASES = ("embedded", "random")
+"""Values of `base` that are no directory."""
 EMBEDDED_WEIGHTS = {"base": "3f1b1fcccf5c", "codec": "d176ef075718"}
 """What fields of the model mean by `embedded`: the first 12 digits of the shipped weights' sha256.
 

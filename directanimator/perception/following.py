@@ -118,18 +118,20 @@ class Follower:
         return 1.0 if self._look is None else float(np.minimum(body.look, self._look).sum())
 
     def _is_continuous(self, body: Body) -> bool:
-        return self._is_within(body, MAX_STEP, MAX_GROWTH)
+        return self._is_within(body, 1)
 
     def _is_reachable(self, body: Body) -> bool:
         """Whether the person can have come there since they were last seen."""
-        return self._is_within(body, MAX_STEP * (1 + self._lost), MAX_GROWTH ** (1 + self._lost))
+        return self._is_within(body, 1 + self._lost)
 
-    def _is_within(self, body: Body, steps: float, growth: float) -> bool:
+    def _is_within(self, body: Body, frames: int) -> bool:
+        """Whether the person can have come there in that many frames. By logarithms: a power would overflow."""
         if self._last is None:
             return True
         before, now = self._last.next_region, body.region
         distance = float(np.linalg.norm(now.center - before.center))
-        return distance <= steps * before.side and abs(math.log(now.side / before.side)) <= math.log(growth)
+        growth = abs(math.log(now.side / before.side))
+        return distance <= frames * MAX_STEP * before.side and growth <= frames * math.log(MAX_GROWTH)
 
 
 def prominence(region: Square, shape: Sequence[int]) -> float:

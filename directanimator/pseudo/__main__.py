@@ -11,7 +11,7 @@ from typing import get_args
 
 from directanimator.animate import check_drivable
 from directanimator.animator import DirectAnimatorPipeline, default_checkpoint
-from directanimator.command import DEBUG, ended_by_signals, run_command
+from directanimator.command import DEBUG, run_command
 from directanimator.data.pseudo_pairs import PAIRS_FILE
 from directanimator.errors import UserError, did_you_mean
 from directanimator.extraction.backends import watch_of
@@ -33,7 +33,7 @@ HELP = f"""{USAGE} [key=value ...]
   videos=DIR       for every video in it, makes clips of other people of the folder in the same motion
   output=DIR       gets {PAIRS_FILE} and pseudo/; default: the videos' folder, where data.folder= looks for pairs
   driver=own       the same-ID model animates a picture of the other person
-    checkpoint=DIR   its model directory; default: the newest finished run's
+    checkpoint=DIR   its model directory; default: the newest that was trained
   driver=command   another program does, once a clip, without a shell
     command="..."      its words, with {{reference}} (.png), {{driving}} (video) and {{output}} (.mp4) in them
     face_command="..." a second one, whose {{driving}} is what the first one made: it may put the reference's face there
@@ -106,7 +106,7 @@ def parse(tokens: Sequence[str]) -> Request:
     if network not in get_args(IdentityNet):
         raise UserError(f"face_network={network}: want {' or '.join(get_args(IdentityNet))}")
     limit = real(words, "time_limit_s", 3600.0, 0.1, 1e6)
-    own = Path(words["checkpoint"]) if "checkpoint" in words else default_checkpoint() if is_own else None
+    own = Path(words["checkpoint"]) if "checkpoint" in words else default_checkpoint("same_id") if is_own else None
     programs = {key: CommandDriver.parsed(words[key], limit, key) for key in OF_COMMAND[:2] if key in words}
     usual = _USUAL.model_dump()
     return Request(
@@ -181,8 +181,7 @@ def main(arguments: Sequence[str] | None = None, nets: Nets | None = None) -> in
             return 0
         check_options(tokens, OPTIONS)
         request = parse([token for token in tokens if token not in OPTIONS])
-        with ended_by_signals():  # a program in a session of its own is stopped too
-            return run(request, driver_of(request), nets or nets_of(request), "--retry" in tokens)
+        return run(request, driver_of(request), nets or nets_of(request), "--retry" in tokens)
 
     return run_command(command, arguments, "interrupted; what is whole stays, so the same command goes on")
 

@@ -74,9 +74,10 @@ def encode_cues(cues: DrivingCues, codec: VideoCodec) -> CueArrays:
 
 def item_cues(item: AnimationItem, size: int, spec: CueSpec) -> tuple[DrivingCues, DrivingCues]:
     """Cues of the same-ID setting (the target drives itself, nothing to align) and of the cross-ID setting."""
-    own = driving_cues(item.own_frames, item.own_track, identity_alignment(), size, spec, item.own_skeleton)
+    straight, trust = identity_alignment(), item.trust
+    own = driving_cues(item.own_frames, item.own_track, straight, size, spec, item.own_skeleton, trust)
     alignment = align(item.survey_track, item.reference_track, spec.location.align_by)
-    return own, driving_cues(item.driving, item.driving_track, alignment, size, spec, item.driving_skeleton)
+    return own, driving_cues(item.driving, item.driving_track, alignment, size, spec, item.driving_skeleton, trust)
 
 
 @torch.no_grad()

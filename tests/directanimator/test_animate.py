@@ -18,9 +18,10 @@ from directanimator import animate
 from directanimator.animate import KEYS, USAGE, enlarged, main, parse
 from directanimator.animator import CheckpointSpec, DirectAnimatorPipeline, default_checkpoint
 from directanimator.cues.person import PersonTrack, no_landmarks
-from directanimator.cues.spec import CueSpec, PoseCueSpec, PosePicture
+from directanimator.cues.spec import CueSpec, FaceCueSpec, LocationCueSpec, PoseCueSpec, PosePicture
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
+from directanimator.extraction.spec import PerceptionSpec
 from directanimator.model.codec import PatchCodec
 from directanimator.model.embedded import build_transformer
 from directanimator.model.spec import ModelSpec
@@ -250,6 +251,21 @@ def test_each_file_is_reported_in_one_line_and_the_domain_is_stated(
     assert [note for note in notes if "synthetic humans" in note]
 
 
+def test_what_a_model_was_trained_without_is_stated(studio: Studio, capsys: pytest.CaptureFixture[str]) -> None:
+    cues = CueSpec(face=FaceCueSpec(enabled=False), location=LocationCueSpec(enabled=False))
+    others = PerceptionSpec(faces="insightface")
+    data = DataSpec(source="folder", folder="x", size=SIZE, latent_frames=LATENT_FRAMES, perception=others)
+    other = write_checkpoint(studio.folder / "other", MODEL, SPEC.model_copy(update={"cues": cues, "data": data}))
+    assert studio.run(checkpoint=other) == 0
+    told = capsys.readouterr().out
+    assert "without the face and location cue" in told
+    assert "MediaPipe" in told
+    assert studio.run() == 0
+    told = capsys.readouterr().out
+    assert "without the" not in told
+    assert "MediaPipe" not in told
+
+
 def test_a_driving_video_without_a_face_is_stated_and_animated(
     studio: Studio, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -429,13 +445,14 @@ def finished_run(root: Path, name: str, seconds: int) -> Path:
     return model
 
 
-def test_the_newest_finished_cross_id_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_finished_run_of_a_stage_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
     newest = finished_run(tmp_path, "cross_id-b", 200)
     finished_run(tmp_path, "cross_id-c", 100)
-    finished_run(tmp_path, "same_id-a", 300)
+    teacher = finished_run(tmp_path, "same_id-a", 300)
     (tmp_path / "runs" / "cross_id-unfinished").mkdir()
     assert default_checkpoint() == newest
+    assert default_checkpoint("same_id") == teacher
 
 
 def test_without_a_finished_run_it_is_said_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

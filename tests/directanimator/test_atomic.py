@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,31 @@ def test_a_directory_replaces_the_older_one_whole(tmp_path):
             (draft / name).write_bytes(b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["t"]
     assert [p.name for p in (tmp_path / "t").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_directory_that_another_writer_has_made_meanwhile_stays_if_it_is_to_be_kept(tmp_path, is_kept):
+    with atomic_directory(tmp_path / "t", lambda: is_kept) as late:
+        (late / "late").write_bytes(b"x")
+        with atomic_directory(tmp_path / "t") as early:
+            (early / "early").write_bytes(b"x")
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+    assert [p.name for p in (tmp_path / "t").iterdir()] == ["early" if is_kept else "late"]
+
+
+def test_writers_of_one_directory_at_once_leave_that_of_one(tmp_path):
+    ready = threading.Barrier(4)
+
+    def write(name: str) -> None:
+        with atomic_directory(tmp_path / "t") as draft:
+            (draft / name).write_bytes(b"x")
+            ready.wait(timeout=30)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(25):
+            list(threads.map(write, "abcd"))
+            assert [p.name for p in tmp_path.iterdir()] == ["t"]
+            assert len(list((tmp_path / "t").iterdir())) == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOENT])

@@ -1,7 +1,13 @@
 """Files <-> frames: what is written comes back; what is broken is refused in one line."""
 
+import contextlib
 import re
+import struct
+import threading
+import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,6 +151,64 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int, bright_side:
     (upright,) = read_video(tmp_path / "a.mp4").frames
     sides = {"top": upright[0], "bottom": upright[-1], "left": upright[:, 0], "right": upright[:, -1]}
     assert max(sides, key=lambda name: sides[name].mean()) == bright_side
+
+
+def write_with_oblong_pixels(
+    path: Path, frames: np.ndarray, pixel: Fraction | None, degrees: int = 0, codec: str = "libx264"
+) -> None:
+    """A video whose pixels are `pixel` times as wide as high."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        if pixel:
+            stream.codec_context.sample_aspect_ratio = pixel
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@given(
+    st.fractions(Fraction(1, 3), 3, max_denominator=40),
+    st.tuples(*[st.integers(8, 40).map(lambda n: 2 * n)] * 2),
+    st.sampled_from([0, 90, 180, 270]),
+)
+def test_oblong_pixels_are_read_as_square_ones(tmp_path_factory: pytest.TempPathFactory, pixel, sides, degrees) -> None:
+    height, width = sides
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_with_oblong_pixels(path, smooth(2, height, width), pixel, degrees)
+    shown = (height, round(width * pixel))
+    assert read_video(path).frames.shape == (2, *(shown if degrees in (0, 180) else shown[::-1]), 3)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("pixel", [Fraction(4, 3), Fraction(3, 4)])
+def test_a_circle_of_oblong_pixels_is_round(tmp_path: Path, suffix: str, pixel: Fraction) -> None:
+    rows, columns = np.indices((108, 144)) + 0.5
+    disk = np.hypot((columns - 72) * float(pixel), rows - 54) < 30
+    write_with_oblong_pixels(tmp_path / f"a.{suffix}", np.repeat(disk[None, ..., None] * np.uint8(255), 3, -1), pixel)
+    (frame,) = read_video(tmp_path / f"a.{suffix}").frames
+    there = frame.mean(axis=-1) > 128
+    assert np.abs(np.array([there.any(axis=axis).sum() for axis in (0, 1)]) - 60).max() <= 2
+    assert np.abs(np.argwhere(there).mean(axis=0) + 0.5 - np.array(there.shape) / 2).max() < 0.6
+
+
+@pytest.mark.parametrize("pixel", [None, Fraction(1), Fraction(1000, 1001)])
+def test_square_pixels_stay_as_they_are(tmp_path: Path, pixel: Fraction | None) -> None:
+    write_with_oblong_pixels(tmp_path / "a.mp4", smooth(2, 32, 48), pixel)
+    write_with_oblong_pixels(tmp_path / "b.mp4", smooth(2, 32, 48), None)
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4").frames, read_video(tmp_path / "b.mp4").frames)
+
+
+def test_pixels_so_wide_that_a_frame_would_be_too_large_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_with_oblong_pixels(tmp_path / "a.mp4", smooth(1, 32, 32), Fraction(4))
+    monkeypatch.setattr(video, "MAX_IMAGE_PIXELS", 2 * 32 * 32)
+    with pytest.raises(UserError, match="128x32 is too large") as caught:
+        read_video(tmp_path / "a.mp4")
+    assert_one_line(caught, tmp_path / "a.mp4")
 
 
 def text_renamed(path: Path) -> None:
@@ -307,6 +371,45 @@ def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path, make: Callable[
     assert_one_line(caught, tmp_path / "a.png")
 
 
+def exif_of_words(path: Path) -> None:
+    """Turned by a quarter, and with a width that is a word, so that the tags cannot be written anew."""
+    width = struct.pack(">HHI4s", 0x0100, 2, 4, b"abc\0")
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    tags = b"MM\0*" + struct.pack(">IH", 8, 2) + width + turned + bytes(4)
+    Image.new("RGB", (32, 16)).save(path, format="JPEG", exif=b"Exif\0\0" + tags)
+
+
+def texture_in_no_format(path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(path, format="DDS")
+    data = bytearray(path.read_bytes())
+    data[80:88] = struct.pack("<I4s", 4, b"XXXX")  # its pixels, says the header, are in a format of this name
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("make", [exif_of_words, texture_in_no_format])
+def test_a_damaged_image_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.img")
+    with pytest.raises(UserError, match="not a readable image") as caught:
+        read_image(tmp_path / "a.img")
+    assert_one_line(caught, tmp_path / "a.img")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "DDS", "AVIF"])
+@given(data=st.data())
+def test_an_image_with_wrong_bytes_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("image") / "a.img"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(path, format=kind)
+    content = bytearray(path.read_bytes())
+    at = st.integers(0, min(len(content), 300) - 1)
+    for place, value in data.draw(st.dictionaries(at, st.integers(0, 255), min_size=1, max_size=3)).items():
+        content[place] = value
+    path.write_bytes(content)
+    with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore"):
+        read_image(path)
+
+
 @given(st.floats(0, 0.9))
 def test_a_truncated_image_is_refused(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     path = tmp_path_factory.mktemp("image") / "a.png"
@@ -364,6 +467,26 @@ def test_a_stream_decodes_no_more_than_is_asked_for(tmp_path: Path) -> None:
     with open_video(tmp_path / "a.mp4") as stream:
         first, second = next(stream.frames), next(stream.frames)
     assert first.shape == second.shape == (16, 16, 3)
+
+
+def test_a_file_is_not_closed_under_a_thread_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", smooth(5, 16, 16), 8.0)
+    reading, read = threading.Event(), threading.Event()
+
+    def slowly(*_: object) -> np.ndarray:
+        reading.set()
+        time.sleep(0.2)
+        read.set()
+        return np.zeros((16, 16, 3), np.uint8)
+
+    monkeypatch.setattr(video, "_upright", slowly)
+    with ThreadPoolExecutor(1) as other:
+        with open_video(tmp_path / "a.mp4") as stream:
+            first = other.submit(next, stream.frames)
+            assert reading.wait(timeout=30)
+        assert read.is_set()
+        assert first.result().shape == (16, 16, 3)
+    assert next(stream.frames, None) is None
 
 
 def test_a_picture_that_is_held_is_one_array(tmp_path: Path) -> None:

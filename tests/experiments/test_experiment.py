@@ -101,11 +101,12 @@ def test_a_neighbor_that_was_killed_before_it_had_a_record_is_no_donor_and_no_hi
     assert not is_trained(run)
 
 
-def test_a_finished_run_keeps_the_commit_that_made_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tells_all_commits_that_made_it_until_it_is_finished(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = claim_stage(SMOKE, "cross_id", TAGS)
     made_by = run.record().tags["commit"]
     monkeypatch.setattr(experiment, "commit_tags", lambda: {"commit": "later", "dirty": "false"})
-    assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == "later"
+    for _ in range(2):
+        assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == f"{made_by}, then later"
     run.update(tags={"commit": made_by})
     run.finish()
     assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == made_by

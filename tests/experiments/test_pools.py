@@ -21,7 +21,7 @@ from directanimator.extraction.store import Store
 from directanimator.places import cues_root
 from experiments import pools
 from experiments.edit import edit
-from experiments.pools import PAIRS_TAG, VIDEOS_TAG, check_pairs, folder_tags, item_maker, pool_directory
+from experiments.pools import BASE_TAG, PAIRS_TAG, VIDEOS_TAG, check_pairs, item_maker, origin_tags, pool_directory
 from experiments.presets import PRESETS
 from experiments.spec import ExperimentSpec
 from tests.published import WAN_SHAPE, WAN_SHIFT, write_wan
@@ -59,6 +59,7 @@ def pair_up(folder: Path, *digits: str) -> None:
 
 
 def test_cross_id_training_on_videos_needs_pairs_in_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
     check_pairs(PRESETS["smoke"].spec)
     check_pairs(on_folder(tmp_path, 1.0))
     for pair_none in (lambda: None, lambda: pair_up(tmp_path)):
@@ -73,14 +74,14 @@ def test_other_pairs_are_another_pool_and_another_tag(tmp_path: Path) -> None:
     half, same_id = on_folder(tmp_path, 0.5), on_folder(tmp_path, 1.0)
     (tmp_path / "a.mp4").write_bytes(b"a")
     without = pool_directory(half, "train")
-    assert folder_tags(half, "cross_id").keys() == {VIDEOS_TAG}
+    assert origin_tags(half, "cross_id").keys() == {VIDEOS_TAG}
     pools, tags = {without}, set()
     for digits in ("1", "2", "12"):
         pair_up(tmp_path, *digits)
         pools.add(pool_directory(half, "train"))
-        tags.add(folder_tags(half, "cross_id")[PAIRS_TAG])
+        tags.add(origin_tags(half, "cross_id")[PAIRS_TAG])
         for spec, stage in ((same_id, "cross_id"), (half, "same_id")):
-            assert folder_tags(spec, stage).keys() == {VIDEOS_TAG}
+            assert origin_tags(spec, stage).keys() == {VIDEOS_TAG}
     assert (len(pools), len(tags)) == (4, 3)
     (tmp_path / PAIRS_FILE).unlink()
     assert pool_directory(half, "train") == without
@@ -110,10 +111,10 @@ def test_folders_are_told_apart_by_names_bytes_and_captions_of_their_videos(
 @pytest.mark.parametrize("changed", ["a.mp4", "a.txt", "b.mp4"])
 def test_other_videos_or_captions_are_another_pool_and_another_tag(tmp_path: Path, changed: str) -> None:
     spec = on_folder(write_videos(tmp_path / "clips", {"a": (b"1", "walks")}), 1.0)
-    pool, tags = pool_directory(spec, "train"), folder_tags(spec, "same_id")
+    pool, tags = pool_directory(spec, "train"), origin_tags(spec, "same_id")
     (tmp_path / "clips" / changed).write_bytes(b"another one")
     assert pool_directory(spec, "train") != pool
-    assert folder_tags(spec, "same_id") != tags
+    assert origin_tags(spec, "same_id") != tags
 
 
 @pytest.mark.parametrize("part", ["vae/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json"])
@@ -125,6 +126,19 @@ def test_settings_and_vocabulary_of_a_published_model_are_part_of_a_pools_name(t
     path = tmp_path / "base" / part
     path.write_text(path.read_text() + " ")
     assert len(places | {pool_directory(spec, "train")}) == 3
+
+
+def test_a_base_that_a_person_brought_is_named_by_its_bytes_and_ours_by_the_spec(tmp_path: Path) -> None:
+    spec = PRESETS["smoke"].spec
+    weights = tmp_path / "base" / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.parent.mkdir(parents=True)
+    brought, found = edit(spec, {"model.base": str(tmp_path / "base")}), set()
+    for content in (b"1", b"other", b"1 again"):
+        weights.write_bytes(content)
+        found.add(origin_tags(brought, "same_id")[BASE_TAG])
+        assert origin_tags(brought, "cross_id") == origin_tags(brought, "same_id")
+    assert len(found) == 3
+    assert origin_tags(spec, "same_id") == {}
 
 
 @pytest.mark.parametrize(("gpus", "devices"), [(0, {"cpu"}), (1, {"cuda:0"}), (3, {"cuda:0", "cuda:1", "cuda:2"})])
@@ -146,7 +160,7 @@ def test_what_was_seen_of_videos_makes_room_once_their_clips_are_prepared(
         with Store(cues_root()).writer("sightings", name, FRAME_ARRAYS) as writer:
             writer.append({"x": np.zeros(3)})
     counts: list[int] = []
-    monkeypatch.setattr(pools, "build_pool", lambda *_: counts.append(Store(cues_root()).count()))
+    monkeypatch.setattr(pools, "build_pool", lambda *_, **__: counts.append(Store(cues_root()).count()))
     monkeypatch.setattr(pools, "open_pool", lambda _: {})
     monkeypatch.setattr(pools, "Store", functools.partial(Store, limit_bytes=1))
     clips = write_videos(tmp_path / "clips", {"a": (b"1", "")})

@@ -22,7 +22,7 @@ from experiments.edit import leaves
 from experiments.evaluation import evaluate
 from experiments.presets import PRESETS
 from experiments.record import COMPUTED_IN_TAG, MetricRecord, RunDirectory
-from experiments.reproduce import compare_curves, compare_scores, find_run, main, notes, recorded_spec
+from experiments.reproduce import compare, compare_curves, compare_scores, find_run, main, notes, recorded_spec
 from experiments.spec import ExperimentSpec, stage_fingerprint, stage_leaves
 
 SPEC = PRESETS["smoke"].spec
@@ -294,6 +294,27 @@ def test_the_verdict_is_the_exit_status(
     assert ("1e-07" in shown) == (status == 1)
     assert before == {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     assert os.environ["DIRECTANIMATOR_RUNS"] == str(root)
+
+
+@pytest.mark.parametrize(
+    ("shards", "said"),
+    [
+        ({"model-1": b"weights", "model-2": b"more"}, "equal bit for bit"),
+        ({"model-1": b"weights", "model-2": b"less"}, "differ"),
+        ({"model-1": b"weights"}, "differ"),
+        ({"model-1": b"weights", "model-3": b"more"}, "differ"),
+    ],
+)
+def test_weights_in_several_files_are_all_compared(
+    run: RunDirectory, tmp_path: Path, shards: dict[str, bytes], said: str
+) -> None:
+    rebuilt = recorded(tmp_path / "again" / "runs")
+    for made, parts in ((run, {"model-1": b"weights", "model-2": b"more"}), (rebuilt, shards)):
+        (made.model / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+        for name, content in parts.items():
+            (made.model / "transformer" / f"{name}.safetensors").write_bytes(content)
+    (line,) = [line for line in compare(run, rebuilt) if line.name == "student's weights"]
+    assert (line.words, line.agrees) == (said, said != "differ")
 
 
 def test_what_a_run_was_computed_in_is_noted_where_it_is_another(run: RunDirectory) -> None:

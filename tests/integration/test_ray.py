@@ -169,6 +169,6 @@ def test_cues_of_a_folder_are_those_made_in_a_row_though_a_worker_is_killed(
         assert main([f"folder={folder}", f"output={output}", f"cache={output}/c", "size=48", *words], deadly_watch) == 1
         return (output / "manifest.json").read_text(), capsys.readouterr().out.partition("a: ")[2]
 
-    on_cluster = told("engine=ray", "gpus_per_video=0")
+    on_cluster = told("engine=ray", "cpus_per_video=1")
     assert (folder / "killed").exists()
     assert on_cluster == told()

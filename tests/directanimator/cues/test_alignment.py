@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.cues.alignment import MAX_SCALE, MIN_SCALE, Alignment, align, identity_alignment, warped
+from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.person import LANDMARKS, PersonTrack, no_landmarks
 from directanimator.errors import UserError
 from tests.strategies import Figure, alignments, canvas_sides, figures, seeds, track_of, walks, whole_figure_alignments
@@ -115,6 +117,33 @@ def test_the_side_without_a_person_is_named(who, name, by):
     tracks = {"driving": seen, "reference": seen} | {who: replace(seen, mask=np.zeros_like(seen.mask))}
     with pytest.raises(UserError, match=name):
         align(**tracks, by=by)
+
+
+@pytest.mark.parametrize("by", ["landmarks", "masks"])
+@pytest.mark.parametrize(("who", "name"), [("driving", "driving video"), ("reference", "reference image")])
+@given(level=st.integers(0, FOREGROUND - 1))
+def test_a_soft_edge_alone_is_no_person(who, name, by, level):
+    seen = track_of([Figure()], SIDE)
+    tracks = {"driving": seen, "reference": seen} | {who: replace(seen, mask=np.minimum(seen.mask, np.uint8(level)))}
+    with pytest.raises(UserError, match=name):
+        align(**tracks, by=by)
+
+
+@pytest.mark.parametrize("side", [2_000, SIDE])
+def test_a_person_of_one_pixel_is_aligned_or_refused(side):
+    mask = np.zeros((1, side, side), np.uint8)
+    mask[0, 5, 5] = FOREGROUND
+    with pytest.raises(UserError, match="driving video") if side == 2_000 else contextlib.nullcontext():
+        assert align(masks_only(mask), track_of([Figure()], SIDE), "masks").scale == MAX_SCALE
+
+
+@given(figures(), st.integers(1, FOREGROUND - 1), st.integers(0, 1))
+def test_frames_of_a_soft_edge_alone_change_nothing(figure, level, at):
+    """However well the edge fits, beside a frame that does not."""
+    reference, bar = track_of([figure], SIDE), np.zeros((1, SIDE, SIDE), np.uint8)
+    bar[:, SIDE // 2 : SIDE // 2 + 4] = 255
+    with_edge = np.insert(bar, at, np.minimum(reference.mask[0], np.uint8(level)), axis=0)
+    assert align(masks_only(with_edge), reference, "masks") == align(masks_only(bar), reference, "masks")
 
 
 def test_a_reference_of_several_frames_is_refused():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from directanimator.cues.alignment import identity_alignment, warped
 from directanimator.cues.pose import MID_GRAY
-from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
+from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec, TrustSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues, dropped, null_cues
 from tests.strategies import Figure, alignments, canvas_sides, cue_specs, figures, frames_of, seeds, track_of, walks
 
@@ -83,6 +83,23 @@ def test_a_frame_that_fails_the_gate_has_no_body(frames, data):
     np.testing.assert_array_equal((cues.pose_cue != 128).any(axis=(1, 2)), shown)
     np.testing.assert_array_equal(cues.body_location.any(axis=(1, 2)), shown)
     assert cues.face_present.all()
+
+
+@given(st.integers(2, 6), st.data())
+def test_masks_that_nets_made_are_believed_as_far_as_they_are_trusted(frames, data):
+    """One frame whose detection is unsure, and one clip whose masks a failed net filled; the truth is believed."""
+    clip, doubted = [Figure()] * frames, data.draw(st.integers(0, frames - 1))
+    track = track_of(clip, SOURCE)
+    score = np.where(np.arange(frames) == doubted, np.float32(0.1), np.float32(0.9))
+    unsure, filled = replace(track, score=score), replace(track, mask=np.full_like(track.mask, 255))
+    told = [
+        driving_cues(frames_of(clip, SOURCE), seen, identity_alignment(), CANVAS, CueSpec(), trust=trust).pose_present
+        for seen in (unsure, filled)
+        for trust in (None, TrustSpec())
+    ]
+    nobody = np.zeros(frames, np.bool_)
+    for found, expected in zip(told, (~nobody, np.arange(frames) != doubted, ~nobody, nobody), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_the_face_keeps_detail_that_the_canvas_is_too_coarse_for():

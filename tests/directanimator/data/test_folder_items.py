@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from directanimator.cues.person import PersonTrack, no_landmarks
+from directanimator.cues.spec import TrustSpec
 from directanimator.data import folder_items
-from directanimator.data.folder_items import REFERENCE_GAP, folder_item, list_videos, videos_of_split
+from directanimator.data.folder_items import REFERENCE_GAP, check_splits, folder_item, list_videos, videos_of_split
 from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
 from directanimator.data.spec import DataSpec
 from directanimator.errors import UserError
@@ -225,6 +227,15 @@ def test_a_small_folder_is_tested_on_what_it_trains_on(tmp_path: Path) -> None:
     assert videos_of_split(str(tmp_path), "train") == videos_of_split(str(tmp_path), "test")
 
 
+def test_what_lies_beside_videos_and_is_none_changes_nothing(tmp_path: Path) -> None:
+    names = [f"{index:02}.mp4" for index in range(9)]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "._00.mp4").touch()
+    (tmp_path / "03b.mp4").mkdir()
+    assert [path.name for path in list_videos(str(tmp_path))] == names
+
+
 # ------------------------------------------------------------------------------------------------ pseudo drivers
 
 
@@ -269,6 +280,35 @@ def test_a_pseudo_clip_drives_the_same_frames_and_leaves_the_same_id_fields_alon
             np.testing.assert_array_equal(getattr(item, name), getattr(alone, name))
 
 
+@given(st.integers(8, 24), st.integers(0, 23), st.integers(0, 23), st.lists(st.integers(0, 23), max_size=3))
+def test_pairs_within_a_split_are_taken_and_those_that_join_two_are_refused(count, video, reference, added):
+    """A video that is added to the folder moves all that come after it in the order of names."""
+    video, reference = video % count, reference % count
+    assume(video != reference)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for index in range(count):
+            (folder / f"{index:02}.mp4").touch()
+        for before in added:
+            (folder / f"{before:02}_.mp4").touch()
+        pair = PseudoPair(video=f"{video:02}.mp4", reference=f"{reference:02}.mp4", clip="x.mp4", sha256="0" * 64)
+        (folder / PAIRS_FILE).write_text(PseudoPairs(pairs=(pair,)).model_dump_json())
+        parts = [{path.name for path in videos_of_split(name, split)} for split in ("train", "val", "test")]
+        if any({pair.video, pair.reference} <= part for part in parts):
+            check_splits(name)
+        else:
+            with pytest.raises(UserError, match=f"{pair.video} is for .* the person of {pair.reference}.*again"):
+                check_splits(name)
+
+
+def test_a_person_from_elsewhere_is_of_no_split(tmp_path: Path) -> None:
+    for index in range(9):
+        (tmp_path / f"{index}.mp4").touch()
+    pair = PseudoPair(video="1.mp4", reference="elsewhere.png", clip="x.mp4", sha256="0" * 64)
+    (tmp_path / PAIRS_FILE).write_text(PseudoPairs(pairs=(pair,)).model_dump_json())
+    check_splits(str(tmp_path))
+
+
 def test_all_pseudo_clips_of_a_video_are_drawn_and_those_of_others_never(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / name)
@@ -278,6 +318,7 @@ def test_all_pseudo_clips_of_a_video_are_drawn_and_those_of_others_never(tmp_pat
     assert set(lengths) == {FRAMES, FRAMES + 3}
     unpaired = folder_item("train", 1, spec_of(tmp_path))
     np.testing.assert_array_equal(unpaired.driving, unpaired.own_frames)
+    assert unpaired.trust == TrustSpec()
 
 
 def test_a_pseudo_clip_that_is_another_file_too_short_or_gone_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.data.pool import build_pool, open_pool
+from directanimator.data.pool import build_pool, chunks, open_pool
 
 COUNT = 37
 
@@ -57,8 +57,18 @@ def test_a_pool_holds_every_item_and_is_not_made_twice(tmp_path: Path) -> None:
 
 def test_one_worker_and_several_write_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 3):
-        build_pool(tmp_path / str(workers), COUNT, made, "making", workers)
+        build_pool(tmp_path / str(workers), COUNT, made, "making", workers, stride=workers)
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+
+
+@given(st.integers(0, 200), st.integers(1, 250))
+def test_every_item_is_in_one_chunk_beside_those_that_share_its_source(count: int, stride: int) -> None:
+    found = chunks(count, stride)
+    assert sorted(index for chunk in found for index in chunk) == list(range(count))
+    assert all(len({index % stride for index in chunk}) == 1 for chunk in found)
+    sources = [chunk[0] % stride for chunk in found]
+    assert sources == sorted(sources)
+    assert len(found) <= min(stride, count) + count // 16
 
 
 @pytest.mark.parametrize("last", [-1, 20])

@@ -1,11 +1,15 @@
 """Cues of videos through the store: what is stored is what is made in memory, nothing stale is taken, nothing twice."""
 
+import errno
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +18,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from directanimator.cues.alignment import identity_alignment
-from directanimator.cues.person import PersonTrack, no_landmarks
+from directanimator.cues.alignment import align, identity_alignment
+from directanimator.cues.canvas import resize
+from directanimator.cues.face import face_cue
+from directanimator.cues.framing import person_box
+from directanimator.cues.gate import judged
+from directanimator.cues.location import location_cue
+from directanimator.cues.low_pass import low_pass_in_frame
+from directanimator.cues.person import PersonTrack, face_seen, no_landmarks
+from directanimator.cues.pose import pose_cue_of
 from directanimator.cues.spec import CueSpec, FaceCueSpec, GateSpec, LocationCueSpec, PoseCueSpec
 from directanimator.cues.triplet import DrivingCues, driving_cues
 from directanimator.errors import UserError
+from directanimator.extraction import sightings as sightings_module
 from directanimator.extraction.command import default_watch, main, parse
-from directanimator.extraction.extract import CODE, STEPS, extract, keys_of
+from directanimator.extraction.extract import CODE, STEPS, extract, keys_of, watched_reference
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Watch, sightings_of
 from directanimator.extraction.spec import ExtractionSpec, PerceptionSpec
 from directanimator.extraction.store import Store
+from directanimator.extraction.stream import canvas_frame
 from directanimator.extraction.truth import TrueWatch
-from directanimator.perception.person import Sighting, tracked
+from directanimator.perception.following import Follower
+from directanimator.perception.mediapipe import MediapipePerception
+from directanimator.perception.person import Seen, Sighting, tracked
 from directanimator.perception.region import Patch, View
-from directanimator.video import read_video, write_video
+from directanimator.perception.ssd import decode
+from directanimator.video import open_video, read_video, write_video
 from tests.directanimator.extraction.bright import BrightPerson, walker, watch_of
 
 SIZE = 48
@@ -157,17 +173,47 @@ def test_every_leaf_of_the_cues_changes_the_key_of_the_cue_that_it_shapes(part):
 
 @pytest.mark.parametrize("backend", ["sam2", "grounded_sam", "segment_anything", "insightface"])
 def test_sightings_name_the_code_and_the_libraries_of_whoever_looked(monkeypatch, backend):
-    from directanimator.extraction import sightings as module
-
     field = "faces" if backend == "insightface" else "masks"
-    other = PerceptionSpec.model_validate({field: backend})
-    asked: list[object] = []
-    monkeypatch.setattr(module, "version_of", lambda *code: asked.append(code) or "x")
-    for perception in (PerceptionSpec(), other):
-        module.sightings_key("v", None, perception, {})
-    (own_code, own_libraries), (code, libraries) = asked
+    (own_code, own_libraries), (code, libraries) = code_of_sightings(monkeypatch, {}, {field: backend})
     assert set(own_code) < set(code)
     assert set(own_libraries) < set(libraries)
+
+
+def test_sightings_that_the_truth_tells_name_its_code(monkeypatch):
+    (own_code, _), (code, _) = code_of_sightings(monkeypatch, {}, {"masks": "truth", "faces": "truth"})
+    assert set(code) - set(own_code) == {inspect.getmodule(TrueWatch)}
+
+
+def code_of_sightings(monkeypatch, *perceptions: dict[str, str]) -> list[tuple[tuple, tuple]]:
+    """Modules and libraries that the key of each perception's sightings names."""
+    asked: list[tuple[tuple, tuple]] = []
+    monkeypatch.setattr(sightings_module, "version_of", lambda *code: asked.append(code) or "x")
+    for perception in perceptions:
+        sightings_module.sightings_key("v", None, PerceptionSpec.model_validate(perception), {})
+    return asked
+
+
+SHAPE_ALL = (watched_reference, canvas_frame, tracked, resize, person_box, face_seen, View)
+SHAPE = {
+    "gate": (judged,),
+    "pose": (pose_cue_of, low_pass_in_frame, align),
+    "face": (face_cue, pose_cue_of),
+    "location": (location_cue, align),
+}
+
+
+@pytest.mark.parametrize("step", SHAPE)
+def test_the_code_of_a_step_is_all_that_shapes_its_frames(step):
+    """`person_box` chooses the square that is shown, in which `face_seen` has a say; the face cue is gray at the pose
+    cue's level where there is no face."""
+    assert {inspect.getmodule(shaping) for shaping in (*SHAPE_ALL, *SHAPE[step])} <= set(CODE[step])
+
+
+@pytest.mark.parametrize(
+    "shaping", [open_video, tracked, Patch, Follower, MediapipePerception, decode, SIGHTINGS.decode]
+)
+def test_the_code_of_sightings_is_all_that_shapes_them(shaping):
+    assert inspect.getmodule(shaping) in sightings_module.CODE
 
 
 def test_a_key_names_the_code_of_its_step(monkeypatch):
@@ -253,6 +299,84 @@ def test_a_driver_is_laid_over_the_reference(tmp_path, store):
     overlap = [(frame & wanted).sum() / (frame | wanted).sum() for frame in body]
     assert max(overlap) > 0.6
     assert min(overlap) > 0.3
+
+
+class SoftPerson(BrightPerson):
+    """Sees no more than the soft edge of a person, where pictures are of one of these heights."""
+
+    def __init__(self, *heights: int) -> None:
+        super().__init__()
+        self._heights = heights
+
+    def watch(self, frames):
+        for seen in super().watch(frames):
+            mask = seen.sighting.mask
+            if mask is None or seen.frame.shape[0] not in self._heights:
+                yield seen
+                continue
+            yield Seen(seen.frame, replace(seen.sighting, mask=replace(mask, levels=np.minimum(mask.levels, 20))))
+
+
+@pytest.mark.parametrize("crop", ["center", "person"])
+def test_a_reference_that_shows_a_soft_edge_alone_is_refused_by_name(tmp_path, crop):
+    Image.fromarray(walker(1)[0]).save(tmp_path / "r.png")
+    spec = ExtractionSpec(size=SIZE, crop=crop)
+    assert watched_reference(tmp_path / "r.png", spec, BrightPerson()).track.mask.any()
+    with pytest.raises(UserError, match=r"no person found in .*r\.png"):
+        watched_reference(tmp_path / "r.png", spec, SoftPerson(64))
+
+
+def test_a_reference_whose_square_misses_the_person_is_refused_by_name(tmp_path):
+    picture = np.full((32, 96, 3), 40, np.uint8)
+    picture[4:28, 4:16] = 220
+    Image.fromarray(picture).save(tmp_path / "r.png")
+    with pytest.raises(UserError, match=r"no person found in .*r\.png"):
+        watched_reference(tmp_path / "r.png", SPEC, BrightPerson())
+
+
+def test_a_driver_that_shows_a_soft_edge_alone_is_laid_over_nobody(tmp_path, store):
+    write_video(tmp_path / "a.mp4", walker(6), 8.0)
+    Image.fromarray(walker(1, 48)[0]).save(tmp_path / "r.png")
+    person = SoftPerson(64)
+    reference = watched_reference(tmp_path / "r.png", SPEC, person)
+    with pytest.raises(UserError, match=r"no person found in .*a\.mp4"):
+        extract(tmp_path / "a.mp4", SPEC, store, watch_of(person), reference)
+
+
+class FullFolder:
+    """A temporary file in a folder that holds a few bytes more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write(self, data) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = min(self.room, len(data))
+        self.room -= written
+        return written
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("room", [0, 1, 5 * SIZE**2, 5 * SIZE**2 + 7])
+def test_a_full_temporary_folder_is_named_and_not_taken_for_the_cache(clip, store, monkeypatch, room):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: FullFolder(room))
+    with pytest.raises(UserError, match=f"^{re.escape(tempfile.gettempdir())}: .*No space left.*TMPDIR") as caught:
+        extract(clip, SPEC, store, watch_of(BrightPerson()))
+    assert "\n" not in str(caught.value)
+    assert str(store.root) not in str(caught.value)
+    assert not [path for path in store.root.rglob("*") if path.is_file() and path.parts[-3] != "sightings"]
+
+
+def test_a_temporary_folder_that_takes_no_file_is_one_line(clip, store, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(store.root / "none"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(store.root / "none")])
+    with pytest.raises(UserError, match=r"none.*TMPDIR") as caught:
+        extract(clip, SPEC, store, watch_of(BrightPerson()))
+    assert "\n" not in str(caught.value)
 
 
 @given(

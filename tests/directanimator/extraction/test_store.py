@@ -5,12 +5,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from directanimator import atomic
 from directanimator.errors import UserError
 from directanimator.extraction.command import main
 from directanimator.extraction.recorded import FRAME_ARRAYS
@@ -47,6 +50,61 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path):
         interrupted()
     assert store.entry("pose", "k") is None
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_of_two_that_make_the_same_entry_the_first_wins_and_its_files_stay_where_they_are(tmp_path):
+    """Whoever reads them is not disturbed."""
+    store = Store(tmp_path)
+    with store.writer("pose", "k", FRAME_ARRAYS) as slow:
+        slow.append({"x": np.zeros(3)})
+        fill(store, "k", 2)
+        first = (tmp_path / "pose/k").stat().st_ino
+    assert (tmp_path / "pose/k").stat().st_ino == first
+    assert store.entry("pose", "k").num_frames == 2
+    assert [path.name for path in (tmp_path / "pose").iterdir()] == ["k"]
+
+
+def test_an_entry_that_comes_while_a_later_writer_settles_its_files_stays(tmp_path, monkeypatch):
+    store, settled = Store(tmp_path), []
+
+    def settle_after_a_rival(path):
+        if path.name == "k" and not settled:
+            settled.append(path)
+            fill(store, "k", 2)
+
+    monkeypatch.setattr(atomic, "_fsync", settle_after_a_rival)
+    with store.writer("pose", "k", FRAME_ARRAYS) as slow:
+        slow.append({"x": np.zeros(3)})
+    assert store.entry("pose", "k").num_frames == 2
+
+
+def test_a_damaged_entry_makes_room_for_a_whole_one(tmp_path):
+    store = Store(tmp_path)
+    fill(store, "k", 3)
+    (tmp_path / "pose/k/entry.json").write_text("{")
+    fill(store, "k", 2)
+    assert store.entry("pose", "k").num_frames == 2
+    assert [path.name for path in (tmp_path / "pose").iterdir()] == ["k"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_any_number_may_write_the_same_entry_at_once(tmp_path, damaged):
+    store, writers = Store(tmp_path), 4
+    ready = threading.Barrier(writers)
+
+    def write(key: str) -> None:
+        with store.writer("pose", key, FRAME_ARRAYS) as writer:
+            writer.append({"x": np.zeros(3)})
+            ready.wait(timeout=30)
+
+    with ThreadPoolExecutor(writers) as threads:
+        for number in range(25):
+            if damaged:
+                (tmp_path / f"pose/k{number}").mkdir(parents=True)
+                (tmp_path / f"pose/k{number}/entry.json").write_text("{")
+            list(threads.map(write, [f"k{number}"] * writers))
+    assert {path.name for path in (tmp_path / "pose").iterdir()} == {f"k{number}" for number in range(25)}
+    assert all(store.entry("pose", f"k{number}") for number in range(25))
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "marker", "flipped"])

@@ -108,6 +108,14 @@ def test_who_leaves_is_taken_up_again_and_nobody_else_instead(gone, stranger_sta
     assert followed(scenes) == [5, 5] + [None] * gone + [5, 5]
 
 
+def test_who_was_gone_for_minutes_is_taken_up_again():
+    with_them, without = frames_of([[Actor(60, 80, 5)], []])
+    frames = [with_them, *(without[:] for _ in range(4_000)), with_them[:]]
+    *_, before, last = Follower(Stage([[Actor(60, 80, 5)], []])).follow(frames)
+    assert before is None
+    assert last is not None
+
+
 def test_a_picture_that_is_shown_twice_is_looked_at_once():
     stage = Stage([[Actor(60, 80, 5)]])
     frame = frames_of(stage.scenes)[0]
