@@ -37,9 +37,11 @@ def whole(words: Mapping[str, str], key: str, default: int, least: int, most: in
 
     Raises: UserError for anything else."""
     text = words.get(key, str(default))
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
+    digits = text.lstrip("0") or "0"
+    is_short = len(digits) <= len(str(most))  # Python reads no number of thousands of digits
+    if not (text.isascii() and text.isdecimal() and is_short and least <= int(digits) <= most):
         raise UserError(f"{key}={text}: want a whole number {least}..{most}")
-    return int(text)
+    return int(digits)
 
 
 def real(words: Mapping[str, str], key: str, default: float, least: float, most: float) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from directanimator.command import Stopped, ended_by_signals, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
+from directanimator.words import whole
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
 from experiments.execution import check_batch, is_first_process, started_processes
@@ -23,7 +24,7 @@ from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
 from experiments.sweeps.report import progress_line, render_plan, render_results, render_sweeps
-from experiments.sweeps.space import SECONDS, Pruner, Sampler, checked, journal_address, study_name
+from experiments.sweeps.space import SECONDS, Pruner, Sampler, checked, journal_address, located, study_name
 
 if TYPE_CHECKING:
     from experiments.sweeps.search import Search, Trial
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 WORDS = ("sweep", "trials", "workers", "seeds", "sampler", "pruner", "storage")
 CHOICES = tuple(option for option in OPTIONS if option != "--fresh")
 DEFAULT_TRIALS = 20
+MOST = 99_999
+"""Trials, workers or seeds that can be asked for."""
 SPLIT = "evaluation.split"
 REPORTED = "train/denoising"
 """The loss that pruning watches: it does not hold the alignment, whose weight may be what is searched."""
@@ -58,7 +61,7 @@ class Plan:
     trials: int
     workers: int
     storage: str
-    """Address of the studies."""
+    """Address of the studies, the same from any working directory."""
 
     @property
     def spec(self) -> ExperimentSpec:
@@ -122,9 +125,9 @@ def plan_of(tokens: Sequence[str]) -> Plan:
         study=study_name(name, chosen, resolved.spec),
         sweep=chosen,
         resolved=resolved,
-        trials=_count(words, "trials", DEFAULT_TRIALS),
-        workers=_count(words, "workers", 1),
-        storage=words.get("storage", journal_address(place())),
+        trials=whole(words, "trials", DEFAULT_TRIALS, 1, MOST),
+        workers=whole(words, "workers", 1, 1, MOST),
+        storage=located(words.get("storage", journal_address(place()))),
     )
 
 
@@ -134,15 +137,8 @@ def _changes(words: Mapping[str, str]) -> dict[str, object]:
         if key in words:
             changes[key] = look_up(key, words[key], {name: name for name in get_args(kind)})
     if "seeds" in words:
-        changes["seeds"] = _count(words, "seeds", 1)
+        changes["seeds"] = whole(words, "seeds", 1, 1, MOST)
     return changes
-
-
-def _count(words: Mapping[str, str], key: str, default: int) -> int:
-    text = words.get(key, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:7]) <= 99_999:
-        raise UserError(f"{key}={text}: must be a whole number from 1 to 99999")
-    return int(text)
 
 
 def open_search(plan: Plan) -> "Search":

@@ -59,8 +59,8 @@ def run_table(plan: Plan, share: Share | None = None) -> int:
         _claim(record, plan)
         status: Status = "failed"
         try:
-            trained = _run_missing(plan, share)
-            _report(plan, record, renew=trained > 0)
+            _run_missing(plan, share)
+            _report(plan, record)
             status = "finished"
         except InterruptedTrainingError as stop:
             status = "interrupted"
@@ -91,8 +91,8 @@ def _claim(record: RunDirectory, plan: Plan) -> None:
 # ---------------------------------------------------------------- running
 
 
-def _run_missing(plan: Plan, share: Share | None) -> int:
-    """How many runs were made.
+def _run_missing(plan: Plan, share: Share | None) -> None:
+    """Nothing; makes the runs that are not there.
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
     from experiments.evaluation.evaluate import is_evaluated
@@ -108,12 +108,11 @@ def _run_missing(plan: Plan, share: Share | None) -> int:
     pace = _Pace(cost_of(plan, states_of(plan)).steps_left)
     if share is not None and missing:
         _make_side_by_side(missing, plan, share, pace)
-        return len(missing)
+        return
     for number, run in enumerate(missing, start=1):
         left = cost_of(plan, states_of(plan)).steps_left
         _say(f"[{number}/{len(missing)}] {run.variant}, seed {run.seed}; {left:,} steps to train{pace.left(left)}")
         _make(run, plan)
-    return len(missing)
 
 
 def _make_side_by_side(missing: Sequence[PlannedRun], plan: Plan, share: Share, pace: "_Pace") -> None:
@@ -162,14 +161,14 @@ def _say(text: str) -> None:
 # ---------------------------------------------------------------- showing
 
 
-def _report(plan: Plan, record: RunDirectory, renew: bool) -> None:
+def _report(plan: Plan, record: RunDirectory) -> None:
     from experiments.tables.page import write_page
     from experiments.tables.report import render_text, write_report
     from experiments.tables.result import read_table
 
     result = read_table(plan)
     write_report(result, record)
-    write_page(result, plan, record, renew)
+    write_page(result, plan, record)
     print(f"\n{render_text(result)}")
     print(f"report  {record.media}\npage    {record.media / 'table.html'}", flush=True)
 

@@ -10,18 +10,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from directanimator.command import Stopped, ended_by_signals
+from directanimator.command import DEBUG, Stopped, ended_by_signals
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
-from directanimator.words import read_words
+from directanimator.words import check_options, read_words, whole
+from experiments.command_line import run_main
 from experiments.sweeps.space import journal_address
 from experiments.tracking.address import artifact_root, default_uri, public_uri
 from experiments.tracking.server import prepare
 
+USAGE = """usage: python -m experiments.ui [port=5000] [studies_port=8080] [storage=URL]
+
+  port, studies_port  where MLflow and the Optuna dashboard answer; left out, the first free one from the usual on
+  storage             the studies to show: a journal file, sqlite:///FILE or postgresql://...
+
+options
+  --debug  show the traceback of an error
+  --help   print this text"""
+OPTIONS = (DEBUG, "--help")
 _HOST = "127.0.0.1"
 _PORTS = {"port": 5000, "studies_port": 8080}
 _STORAGE = "storage"
@@ -31,19 +41,21 @@ _ENOUGH_S = 10.0
 """What a server gets to end politely."""
 
 
-def main(arguments: list[str]) -> int:
-    """0 after Ctrl-C, the status of the server that ended by itself, or 2 after a line on stderr for bad input."""
-    try:
-        words = read_words(arguments, (*_PORTS, _STORAGE))
-        ports = free_ports({name: words.get(name) for name in _PORTS})
-        studies = Path(mlruns_root() / "optuna")
-        address = words.get(_STORAGE, journal_address(studies))
-        check_studies(address)
-        _check_runs_are_here(default_uri(), address)
-        uri = prepare(default_uri())
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+def main(tokens: Sequence[str]) -> int:
+    """Exit status: 0 after Ctrl-C, or that of the server that ended by itself.
+
+    Raises: UserError for bad input, or if runs or studies cannot be shown."""
+    if "--help" in tokens:
+        print(USAGE)
+        return 0
+    check_options(tokens, OPTIONS)
+    words = read_words(tokens, (*_PORTS, _STORAGE))
+    ports = free_ports(words)
+    studies = mlruns_root() / "optuna"
+    address = words.get(_STORAGE, journal_address(studies))
+    check_studies(address)
+    _check_runs_are_here(default_uri(), address)
+    uri = prepare(default_uri())
     print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
     print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
     try:
@@ -82,17 +94,18 @@ def server_command(uri: str, port: int) -> list[str]:
     ]
 
 
-def free_ports(asked: dict[str, str | None]) -> dict[str, int]:
-    """A port of this machine per name: the one asked for, else the first free one from the usual number on.
+def free_ports(words: Mapping[str, str]) -> dict[str, int]:
+    """A port of this machine per server: the one that the words ask for, else the first free one from the usual number
+    on.
 
     Raises: UserError for a port that is asked for and illegal, taken, or asked for twice."""
     chosen: dict[str, int] = {}
-    for name, text in asked.items():
-        if text is not None:
-            chosen[name] = _asked_port(name, text)
+    for name in _PORTS:
+        if name in words:
+            chosen[name] = _asked_port(words, name)
     if len(set(chosen.values())) < len(chosen):
         raise UserError(f"{' and '.join(chosen)} are the same; two servers need two ports")
-    for name in asked.keys() - chosen.keys():
+    for name in [name for name in _PORTS if name not in chosen]:
         candidates = range(_PORTS[name], _PORTS[name] + _TRIED_PORTS)
         free = (port for port in candidates if port not in chosen.values() and _problem_with(port) is None)
         found = next(free, None)
@@ -103,13 +116,12 @@ def free_ports(asked: dict[str, str | None]) -> dict[str, int]:
     return chosen
 
 
-def _asked_port(name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) < 65536:
-        raise UserError(f"{name}={text} is not legal; use a whole number from 1 to 65535")
-    problem = _problem_with(int(text))
+def _asked_port(words: Mapping[str, str], name: str) -> int:
+    port = whole(words, name, _PORTS[name], 1, 65535)
+    problem = _problem_with(port)
     if problem is not None:
-        raise UserError(f"{name}={text} cannot be used: {problem}; choose another one, or leave it out")
-    return int(text)
+        raise UserError(f"{name}={port} cannot be used: {problem}; choose another one, or leave it out")
+    return port
 
 
 def _problem_with(port: int) -> str | None:
@@ -192,4 +204,4 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -1,7 +1,10 @@
 """Studies that several workers share: who draws which parameters, who takes over from the dead, what to give up.
 
-A worker holds a lock file of the kernel's for the trial that it runs. The lock of
-a killed worker is free, so that the next one who asks takes the trial over: same number, same parameters."""
+A worker holds a lock file of the kernel's for the trial that it runs. The lock of a killed worker is free, so that the
+next one who asks takes the trial over: same number, same parameters. Where studies are in a file, locks lie beside it,
+and workers of all machines that share the file meet there. Where they are on a server, locks tell of one machine alone:
+the trials of a worker that was killed wait for its own machine, and those that were left politely are the server's to
+give away: they are WAITING there, and it makes them RUNNING for a single one of those who ask."""
 
 import contextlib
 import math
@@ -21,8 +24,8 @@ from directanimator.digests import digest
 from directanimator.errors import UserError
 from experiments.edit import Leaf
 from experiments.record import locked
-from experiments.sweeps.space import STUDY_DIGITS, Choice, Domain, Sweep, ends, holds_integers
-from experiments.sweeps.storage import is_server, open_storage, quiet, storage_explained
+from experiments.sweeps.space import STUDY_DIGITS, Choice, Domain, Sweep, ends, holds_integers, storage_file
+from experiments.sweeps.storage import open_storage, quiet, storage_explained
 from experiments.tracking.address import public_uri
 
 State = Literal["complete", "pruned", "failed", "running"]
@@ -60,7 +63,7 @@ class Result:
     reason: str
     """Why it failed; empty otherwise."""
     seconds: float
-    """From the first start to the end, or until now."""
+    """From the first start to the end, or until now; on a server, from when a trial that was left was last taken up."""
 
 
 class Trial:
@@ -155,13 +158,17 @@ class Search:
     """One study, as one worker sees it."""
 
     def __init__(self, name: str, sweep: Sweep, seed: int, address: str, place: Path) -> None:
-        """Opens the study, or makes it. `place` holds locks and artifacts, and is one for all workers of a machine.
+        """Opens the study, or makes it. `place` holds artifacts, and the locks where `address` is a server's; it is one
+        for all workers of a machine.
 
         Raises: UserError, in one line, if the storage cannot be used."""
         self._name, self._sweep, self._seed, self._address = name, sweep, seed, address
         self._artifacts = place / "artifacts"
-        self._locks = place / "locks" / f"{name}-{digest(public_uri(address), STUDY_DIGITS)}"
+        file = storage_file(address)
+        self._is_server = file is None
         self._place = digest(f"{socket.gethostname()}:{place.absolute()}", STUDY_DIGITS)
+        beside, known = (place, public_uri(address)) if file is None else (file.parent, file.name)
+        self._locks = beside / "locks" / f"{name}-{digest(known, STUDY_DIGITS)}"
         with storage_explained(address):
             storage = open_storage(address)
             directions = [goal.direction for goal in sweep.objectives]
@@ -203,7 +210,7 @@ class Search:
             trials = self.study.get_trials(deepcopy=False)
             ours = [trial for trial in trials if not trial.state.is_finished() and self._is_ours(trial)]
             for orphan in ours:
-                claim = self._taken_over(orphan)
+                claim = self._taken_over(orphan.number)
                 if claim is not None:
                     return claim
             if len(trials) < budget:
@@ -228,12 +235,16 @@ class Search:
             return [_result(trial) for trial in found]
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
-        """Whether a worker that uses this place runs, or ran, the trial. Called with the lock for asking."""
-        place = trial.user_attrs.get("place")
-        if place is not None:
-            return bool(place == self._place)
+        """Whether the unfinished trial is this worker's to take once its lock is free. Called with the lock for asking.
+
+        Who takes up a trial that was left signs for it a moment later, and until then it bears the old signature."""
+        if not self._is_server or trial.state == TrialState.WAITING:
+            return True
+        if trial.user_attrs.get("place", self._place) != self._place:
+            return False
+        is_signed = "place" in trial.user_attrs and not trial.user_attrs.get("left", False)
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return not is_server(self._address) or time.time() - started > UNCLAIMED_S
+        return is_signed or time.time() - started > UNCLAIMED_S
 
     def _lock_of(self, number: int) -> Path:
         return self._locks / f"trial_{number}.lock"
@@ -252,43 +263,59 @@ class Search:
             stack.close()
         return stack is None
 
-    def _taken_over(self, orphan: FrozenTrial) -> Claim | None:
-        stack = self._held(orphan.number)
+    def _taken_over(self, number: int) -> Claim | None:
+        stack = self._held(number)
         if stack is None:
             return None
-        self.study.sampler = self._sampler(orphan.number)
-        trial = optuna.trial.Trial(self.study, orphan._trial_id)
-        deaths = int(orphan.user_attrs.get("deaths", 0)) + (not orphan.user_attrs.get("left", False))
-        trial.set_user_attr("deaths", deaths)
-        trial.set_user_attr("left", False)
-        if deaths >= MOST_DEATHS:
-            trial.set_user_attr("reason", f"{deaths} workers died of it")
-            self.study.tell(trial, state=TrialState.FAIL)
-            stack.close()
-            return None
-        return self._claim(trial, stack)
+        with stack:
+            orphan = self.study.get_trials(deepcopy=False)[number]  # its worker may have ended it just before
+            if orphan.state.is_finished() or not self._is_ours(orphan) or not self._is_given(orphan):
+                return None
+            self.study.sampler = self._sampler(number)
+            trial = optuna.trial.Trial(self.study, orphan._trial_id)
+            deaths = int(orphan.user_attrs.get("deaths", 0)) + (not orphan.user_attrs.get("left", False))
+            trial.set_user_attr("deaths", deaths)
+            if deaths >= MOST_DEATHS:
+                trial.set_user_attr("reason", f"{deaths} workers died of it")
+                self.study.tell(trial, state=TrialState.FAIL)
+                return None
+            return self._claim(trial, stack)
+
+    def _is_given(self, orphan: FrozenTrial) -> bool:
+        """Whether the trial may be gone on with; of several who ask for one that waits, the storage says yes to one."""
+        if orphan.state != TrialState.WAITING:
+            return True
+        try:
+            return self.study._storage.set_trial_state_values(orphan._trial_id, TrialState.RUNNING)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
 
     def _asked(self, number: int) -> Claim:
+        """A new trial, or one that another machine has left this very moment."""
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
-        stack = self._held(trial.number)
-        assert stack is not None, "a new trial's lock is free"
-        return self._claim(trial, stack)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self._lock_of(trial.number)))
+            return self._claim(trial, stack)
 
     def _claim(self, trial: optuna.Trial, stack: contextlib.ExitStack) -> Claim:
+        """The claim, signed; it takes over what the stack holds."""
+        if self._is_server:
+            trial.set_user_attr("place", self._place)
+        if trial.user_attrs.get("left", False):  # after the place, or the machine that left it would take it back
+            trial.set_user_attr("left", False)
         leave = contextlib.ExitStack()
         leave.callback(self._note_left, trial)
-        try:
-            trial.set_user_attr("place", self._place)
-            return Claim(Trial(self.study, trial, self._sweep, self._artifacts, self._address), stack, leave)
-        except BaseException:
-            stack.close()
-            raise
+        claimed = Trial(self.study, trial, self._sweep, self._artifacts, self._address)
+        return Claim(claimed, stack.pop_all(), leave)
 
     def _note_left(self, trial: optuna.Trial) -> None:
         with storage_explained(self._address):
-            if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-                trial.set_user_attr("left", True)
+            if self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                return
+            trial.set_user_attr("left", True)
+            if self._is_server:
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """The sampler for the draw of a trial, seeded by its number: to draw it again gives the same."""

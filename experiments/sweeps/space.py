@@ -16,6 +16,7 @@ from directanimator.errors import UserError, did_you_mean
 from directanimator.frozen import FrozenSpec
 from experiments.edit import edit, fields, format_value, kinds, leaves, unknown_path
 from experiments.spec import ExperimentSpec, stage_fingerprint
+from experiments.tracking.address import sqlite_file
 
 Sampler = Literal["tpe", "gp"]
 Pruner = Literal["none", "hyperband", "wilcoxon"]
@@ -110,6 +111,21 @@ class Sweep(FrozenSpec):
 def journal_address(place: Path) -> str:
     """Where studies are kept unless a server is named: one file, appended to."""
     return str(place / "journal.log")
+
+
+def storage_file(address: str) -> Path | None:
+    """The file that a storage's address names, links followed; None for a server."""
+    database = sqlite_file(address)
+    if database is not None:
+        return database.resolve()
+    return None if "://" in address else Path(address).resolve()
+
+
+def located(address: str) -> str:
+    """The address of the same storage from any working directory: a file's in full, a server's as it is."""
+    file = storage_file(address)
+    scheme = "sqlite:///" if "://" in address else ""
+    return address if file is None else f"{scheme}{file}"
 
 
 def study_name(name: str, sweep: Sweep, spec: ExperimentSpec) -> str:

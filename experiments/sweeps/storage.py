@@ -62,19 +62,14 @@ def _is_newline(descriptor: int, offset: int) -> bool:
     return os.pread(descriptor, 1, offset) == b"\n"
 
 
-def is_server(address: str) -> bool:
-    """Whether the address is a database's, and not a file's."""
-    return "://" in address
-
-
 def open_storage(address: str) -> BaseStorage:
     """The storage at an address: `postgresql://...`, `sqlite:///...`, or the path of a journal file.
 
     Raises: UserError if it cannot be used."""
     with storage_explained(address):
-        if is_server(address):
+        if "://" in address:
             return _database(address)
-        journal = Path(address)
+        journal = Path(address).resolve()  # or a link to it would have a lock of its own
         with explained(journal):
             journal.parent.mkdir(parents=True, exist_ok=True)
             journal.open("ab").close()

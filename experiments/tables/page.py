@@ -5,8 +5,10 @@ Everything is inside the file: styles, plots as SVG, pictures as PNG. It asks no
 import base64
 import html
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ablations.registry import ABLATIONS
-from directanimator.atomic import atomic_write
+from directanimator.atomic import atomic_write, write_json
 from experiments.record import RunDirectory
 from experiments.tables.convergence import Curve
 from experiments.tables.plan import BASELINE, Plan
@@ -34,8 +36,8 @@ from experiments.tables.report import (
     verdict_grid,
 )
 from experiments.tables.result import TableResult
-from experiments.tables.sheet import variant_sheet
-from experiments.tables.statistics import ERROR, Verdict, interval
+from experiments.tables.sheet import shown_weights, variant_sheet
+from experiments.tables.statistics import Verdict, interval, strictest_error
 
 INK, FAINT, RULE_COLOR, BASE_COLOR, MARK = "#1f2328", "#8c959f", "#d0d7de", "#6e7781", "#0550ae"
 COLORS: dict[Verdict, str] = {
@@ -63,17 +65,31 @@ MOST_SHOWN = 6.0
 CURVES_A_ROW = 4
 
 
-def write_page(result: TableResult, plan: Plan, record: RunDirectory, renew: bool) -> None:
+def write_page(result: TableResult, plan: Plan, record: RunDirectory) -> None:
     """Nothing; writes the page, its forest plot as SVG, and the contact sheet, each whole or not at all.
 
-    The sheet is made again if `renew`, or if it is missing: the models must answer once more for it."""
-    sheet = record.media / "clips.png"
-    if renew or not sheet.exists():
-        picture = variant_sheet(plan)
-        atomic_write(sheet, lambda draft: Image.fromarray(picture).save(draft))
-    forest = forest_plot(result)
+    The sheet is made only if it is missing or shows other weights: the models must answer once more for it."""
+    sheet, forest = record.media / "clips.png", forest_plot(result)
+    _renew_sheet(sheet, plan)
     atomic_write(record.media / "forest.svg", forest.encode())
     atomic_write(record.media / "table.html", render_page(result, forest, sheet.read_bytes()).encode())
+
+
+def _renew_sheet(sheet: Path, plan: Plan) -> None:
+    shown, source = shown_weights(plan), sheet.with_suffix(".json")
+    if sheet.exists() and _read_json(source) == shown:
+        return
+    picture = variant_sheet(plan)
+    atomic_write(sheet, lambda draft: Image.fromarray(picture).save(draft))
+    write_json(source, shown)  # last: until then the sheet is taken for an old one
+
+
+def _read_json(file: Path) -> object:
+    """What the file says; None if nothing that can be read."""
+    try:
+        return json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 # ---------------------------------------------------------------- plots
@@ -122,7 +138,7 @@ def _scale(name: str) -> float:
 def _forest_row(axes: Axes, result: TableResult, name: str, y: int, reach: float) -> None:
     judged, scale = result.judgements[name], _scale(name)
     color, effect = COLORS[judged.verdict], judged.effect
-    strictest = interval(effect, 1 - 2 * ERROR / len(result.judgements))
+    strictest = interval(effect, 1 - 2 * strictest_error(one.effect for one in result.judgements.values()))
     for ends, width in ((strictest, 0.9), ((judged.low, judged.high), 2.6)):
         low, high = sorted(scale * end for end in ends)
         if not math.isnan(low):
@@ -283,9 +299,9 @@ def render_page(result: TableResult, forest: str, sheet_png: bytes) -> str:
 
 _FOREST_NOTE = (
     "Every variant on the metric that its question names, beside the full method on the same seeds and clips. Dot: "
-    "difference; thick bar: 90 % interval over seeds; thin: the same, corrected for the number of variants; ticks: "
-    "single seeds. Right of the dashed line the effect is as large as what counts; arrows leave the plot. Colors are "
-    "verdicts."
+    "difference; thick bar: 90 % interval over seeds; thin: the same, corrected for the number of variants that were "
+    "tested; ticks: single seeds. Right of the dashed line the effect is as large as what counts; arrows leave the "
+    "plot. Colors are verdicts."
 )
 _SHEET_NOTE = (
     "First seed. Cross-driven where there are such clips. Every variant starts from the same noise, so what differs "

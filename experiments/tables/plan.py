@@ -13,6 +13,7 @@ from ablations.registry import ABLATIONS, TABLES
 from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.places import runs_root
+from directanimator.words import whole
 from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
 from experiments.edit import Edit, describe, fields
 from experiments.presets import DEFAULT_PRESET, PRESETS
@@ -108,12 +109,12 @@ def make_plan(tokens: Sequence[str]) -> Plan:
         raise UserError(f"no table given: say table=NAME, known are {', '.join(TABLES)}")
     if "seed" in request.edits:
         raise UserError("a table counts its seeds from 0: give seeds=N, not seed=")
-    whole = _chosen(look_up("table", request.words["table"], TABLES), request.words.get("variants"))
+    chosen = _chosen(look_up("table", request.words["table"], TABLES), request.words.get("variants"))
     preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
-    seeds = tuple(range(_number_of_seeds(request.words.get("seeds", str(DEFAULT_SEEDS)))))
+    seeds = tuple(range(whole(request.words, "seeds", DEFAULT_SEEDS, 1, MOST_SEEDS)))
     kept = [token for token in tokens if token.partition("=")[0] in fields(ExperimentSpec)]
     baseline = resolve([f"preset={preset.name}", *kept]).spec
-    table = whole if "variants" in request.words else _possible(whole, baseline)
+    table = chosen if "variants" in request.words else _possible(chosen, baseline)
     names = (BASELINE, *table.variants)
     runs = [
         PlannedRun(name, seed, resolve([f"preset={preset.name}", f"ablation={name}", f"seed={seed}", *kept]))
@@ -122,7 +123,7 @@ def make_plan(tokens: Sequence[str]) -> Plan:
     ]
     _check_all_differ(runs)
     edits = describe(preset.spec, runs[0].spec, dict.fromkeys(request.edits, "command line"))
-    left_out = tuple(name for name in whole.variants if name not in table.variants)
+    left_out = tuple(name for name in chosen.variants if name not in table.variants)
     return Plan(table, preset.name, edits, seeds, tuple(runs), left_out)
 
 
@@ -165,12 +166,6 @@ def _check_words(tokens: Sequence[str]) -> None:
                 raise UserError(f"{token!r} is neither key=value nor an option; did you mean '{key}={token}'?")
 
 
-def _number_of_seeds(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_SEEDS:
-        raise UserError(f"seeds={text}: must be a whole number from 1 to {MOST_SEEDS}")
-    return int(text)
-
-
 def _check_all_differ(runs: Sequence[PlannedRun]) -> None:
     """Variants that the command line has made the same would be compared with themselves."""
     first: dict[str, str] = {}
@@ -186,7 +181,8 @@ def _check_all_differ(runs: Sequence[PlannedRun]) -> None:
 def stage_state(spec: ExperimentSpec, stage: Stage) -> State:
     """How a stage stands on disk.
 
-    Raises: UserError if its directory holds something else than it is named for, or is damaged."""
+    Raises: UserError if its directory holds something else than it is named for, or is damaged; or if another run has
+    its weights, and what they were made of cannot be looked up."""
     run = RunDirectory(runs_root() / stage_name(spec, stage))
     if run.record_file.exists():
         run.record()
@@ -207,9 +203,17 @@ def _check_is_of(run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
 
 
 def _has_donor(run: RunDirectory, spec: ExperimentSpec) -> bool:
+    """Whether `adopt_trained` would find weights for the run."""
     others = (RunDirectory(path) for path in sorted(run.path.parent.glob("cross_id-*")) if path != run.path)
+    given = [other.record().tags for other in others if other.is_trained]
     wanted = weights_fingerprint(spec)
-    return any(other.is_trained and other.record().tags.get(WEIGHTS_TAG) == wanted for other in others)
+    alike = [tags for tags in given if tags.get(WEIGHTS_TAG) == wanted]
+    if not alike:
+        return False
+    from experiments.pools import ORIGIN_TAGS, origin_tags  # heavy, and seldom asked for
+
+    now = origin_tags(spec, "cross_id")
+    return any(all(tags.get(tag) == now.get(tag) for tag in ORIGIN_TAGS) for tags in alike)
 
 
 def is_finished(run: PlannedRun) -> bool:

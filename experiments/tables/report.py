@@ -16,7 +16,7 @@ from experiments.record import RunDirectory
 from experiments.tables.measured import WHOLE_SET
 from experiments.tables.plan import BASELINE
 from experiments.tables.result import TableResult
-from experiments.tables.statistics import ERROR, INTERVAL_LEVEL, POWER, detectable, interval
+from experiments.tables.statistics import ERROR, INTERVAL_LEVEL, POWER, interval
 
 RULE = (
     f"Variant and full method are compared on the same seeds and clips. Intervals are {INTERVAL_LEVEL:.0%}, over seeds "
@@ -298,7 +298,8 @@ def render_markdown(result: TableResult) -> str:
 
 
 def render_csv(result: TableResult) -> str:
-    """One line for each variant and metric, numbers unrounded."""
+    """One line for each variant and metric, numbers unrounded; what is corrected for all of the table, and the verdict,
+    for the judged metric alone."""
     out = io.StringIO()
     head = (
         "variant column judged seeds pairs baseline_mean variant_mean difference low high p_if_none p_if_it_counts "
@@ -312,16 +313,16 @@ def render_csv(result: TableResult) -> str:
             primary = judged is not None and expects is not None and expects.metric == column
             low, high = interval(effect)
             numbers = (result.mean(BASELINE, column), result.mean(name, column), effect.difference, low, high)
-            tested = (judged.p_confirmed, judged.p_refuted) if judged is not None and primary else (math.nan, math.nan)
-            least = judged.detectable if judged is not None and primary else detectable(effect)
-            verdict = judged.verdict if judged is not None and primary else ""
-            cells = ["" if math.isnan(number) else repr(number) for number in (*numbers, *tested, least)]
+            tested, verdict = (math.nan, math.nan, math.nan), ""
+            if judged is not None and primary:
+                tested, verdict = (judged.p_confirmed, judged.p_refuted, judged.detectable), judged.verdict
+            cells = ["" if math.isnan(number) else repr(number) for number in (*numbers, *tested)]
             writer.writerow([name, column, str(primary).lower(), len(effect.by_seed), effect.clips, *cells, verdict])
     return out.getvalue()
 
 
 def render_latex(result: TableResult) -> str:
-    """The verdicts as a booktabs tabular, with the means of both; run names as comments."""
+    """The verdicts as a booktabs tabular; what they rest on and the run names as comments."""
     grid = verdict_grid(result)
     lines = [f"% table={result.plan.table.name}; needs the package booktabs", *(f"% {line}" for line in facts(result))]
     lines += [f"% {' '.join(row)}" for row in run_grid(result).rows]

@@ -12,7 +12,7 @@ Source: Holm 1979; Cameron, Gelbach and Miller 2008 (few clusters: cluster boots
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -176,6 +176,12 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def strictest_error(effects: Iterable[Effect]) -> float:
+    """The error that the first test of all is left with by Holm. What has no standard error is not tested, and does not
+    count."""
+    return ERROR / max(1, sum(not math.isnan(effect.standard_error) for effect in effects))
+
+
 def judge(effects: Mapping[str, tuple[Effect, Hypothesis]]) -> dict[str, Judgement]:
     """The verdict on every variant of a table, by name, corrected for their number.
 
@@ -187,13 +193,14 @@ def judge(effects: Mapping[str, tuple[Effect, Hypothesis]]) -> dict[str, Judgeme
     tested = [name for name, (effect, _) in effects.items() if not math.isnan(effect.standard_error)]
     for_it = dict(zip(tested, holm([_p_above(*effects[name], threshold=0.0) for name in tested]), strict=True))
     against = dict(zip(tested, holm([_p_below(*effects[name]) for name in tested]), strict=True))
+    strictest = strictest_error(effect for effect, _ in effects.values())
     judged = {}
     for name, (effect, hypothesis) in effects.items():
         low, high = interval(effect)
         p_confirmed, p_refuted = for_it.get(name, math.nan), against.get(name, math.nan)
         verdict = _verdict(_expected_way(effect, hypothesis), hypothesis.at_least, p_confirmed, p_refuted)
-        strictest = detectable(effect, hypothesis.at_least, ERROR / max(1, len(tested)))
-        judged[name] = Judgement(effect, verdict, low, high, p_confirmed, p_refuted, strictest)
+        least = detectable(effect, hypothesis.at_least, strictest)
+        judged[name] = Judgement(effect, verdict, low, high, p_confirmed, p_refuted, least)
     return judged
 
 

@@ -55,7 +55,8 @@ class Mirror:
         self._experiment_id = ""
         self._read: dict[Path, Place] = {}
         self._known_points: dict[str, set[tuple[int, float | None]]] = {}
-        self._known_files: dict[str, int] = {}
+        self._known_files: dict[str, tuple[int, int | None]] = {}
+        """Bytes, and nanoseconds of the last change, of what the server has; of what it had before, the bytes alone."""
 
     def push(self) -> None:
         """Nothing; afterwards MLflow has the measurements and media of now.
@@ -70,6 +71,8 @@ class Mirror:
         Raises: UserError in one line if MLflow cannot be used."""
         with self._one_at_a_time():
             client = self._connected()
+            for file in _reports(self._run.media):
+                self._known_files.pop(self._name(file), None)  # the verdict may be another one of as many letters
             self._push(client)
             self._push_model(client)
             self._push_evaluation(client)
@@ -91,7 +94,7 @@ class Mirror:
             self._experiment_id = experiment_id(client, record.experiment, artifact_root(self._uri))
             self._state = self._found(client) or self._created(client)
             self._remember()
-            self._known_files = dict(_artifacts(client, self._state.run_id))
+            self._known_files = {name: (size, None) for name, size in _artifacts(client, self._state.run_id)}
             self._push_description(client)
             self._client = client
         return self._client
@@ -160,18 +163,21 @@ class Mirror:
         return self._known_points[name]
 
     def _push_file(self, client: "MlflowClient", file: Path) -> None:
-        name = file.relative_to(self._run.path).as_posix()
-        size = file.stat().st_size
-        if self._known_files.get(name) != size:
+        name, now = self._name(file), file.stat()
+        stamp = (now.st_size, now.st_mtime_ns)
+        if self._known_files.get(name) not in (stamp, (now.st_size, None)):
             folder = name.rpartition("/")[0]
             client.log_artifact(self._state.run_id, str(file), folder or None)
-            self._known_files[name] = size
+        self._known_files[name] = stamp
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._run.path).as_posix()
 
     def _push_model(self, client: "MlflowClient") -> None:
         from mlflow.entities import LoggedModelOutput
 
         model = self._run.model
-        digest = _digest(model)
+        digest = files_digest(model)
         if digest is None or digest == self._state.model_digest:
             return
         if self._state.model_id is None or self._state.model_digest is not None:
@@ -243,7 +249,12 @@ def _whole_files(folder: Path) -> list[Path]:
     return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(folder).parts))
 
 
-def _digest(model: Path) -> str | None:
+def _reports(media: Path) -> list[Path]:
+    """Files of no step: a table's, which every call writes anew."""
+    return [file for file in _whole_files(media) if file.parent == media]
+
+
+def files_digest(model: Path) -> str | None:
     """Of names, sizes and times, not of gigabytes of weights; None if there is no model."""
     lines = [f"{f.relative_to(model)} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in _whole_files(model)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None

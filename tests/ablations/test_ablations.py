@@ -7,6 +7,7 @@ import pytest
 import ablations
 from ablations.ablation import Ablation
 from ablations.registry import ABLATIONS, TABLES
+from ablations.same2x import ALIGNMENT_DEPTHS
 from directanimator.errors import UserError
 from experiments.edit import diff, edit, leaves
 from experiments.presets import PRESETS
@@ -49,6 +50,20 @@ def test_an_ablation_changes_exactly_what_it_declares(name: str, preset: str) ->
 
 def test_no_two_ablations_are_the_same_edit() -> None:
     assert len({tuple(sorted(ABLATIONS[name].edits.items())) for name in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize(("preset", "depth", "blocks"), [("paper", 0.24, 10), ("wan", 0.24, 7), ("cpu", 0.33, 2)])
+def test_the_full_methods_depth_is_its_presets(preset: str, depth: float, blocks: int) -> None:
+    spec = PRESETS[preset].spec
+    assert (spec.same2x.depth, spec.same2x.block(spec.model.num_layers)) == (depth, blocks)
+
+
+def test_depths_are_asked_beside_the_full_methods_and_the_least_is_nearest_to_the_papers_on_a_laptop() -> None:
+    spec, published = PRESETS["cpu"].spec, 10 / 42
+    assert all(one.question.endswith("worse than at the full method's depth?") for one in ALIGNMENT_DEPTHS)
+    blocks = spec.model.num_layers
+    least = edit(spec, ALIGNMENT_DEPTHS[0].edits).same2x.block(blocks)
+    assert least == min(range(1, blocks + 1), key=lambda block: abs(block / blocks - published))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,17 @@ def test_whole_numbers_are_taken_within_their_bounds_alone(number: int) -> None:
             whole({"clips": str(number)}, "clips", 5, 1, 100)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.5", "1e2", "\u0663", "9" * 30])
+@given(st.integers(0, 120), st.integers(0, 6000))
+def test_zeros_in_front_change_no_whole_number(number: int, zeros: int) -> None:
+    text = "0" * zeros + str(number)
+    if number <= 100:
+        assert whole({"clips": text}, "clips", 5, 0, 100) == number
+    else:
+        with pytest.raises(UserError, match=r"want a whole number 0\.\.100"):
+            whole({"clips": text}, "clips", 5, 0, 100)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.5", "1e2", "\u0663", "\u00b2", "9" * 30, "9" * 5000, "0" * 20 + "101"])
 def test_what_is_no_whole_number_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="clips="):
         whole({"clips": text}, "clips", 5, 1, 100)

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import shutil
 import socket
 import sqlite3
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from directanimator.command import run_command
 from directanimator.errors import UserError
 from experiments import ui
 from experiments.record import RunDirectory
@@ -151,6 +153,45 @@ def test_syncing_twice_changes_nothing(run, uri):
     before = contents(uri)
     assert sync(run.path, uri) == run_id
     assert contents(uri) == before
+
+
+def kept(uri: str, run_id: str, file: str) -> str:
+    location = MlflowClient(tracking_uri=uri).get_run(run_id).info.artifact_uri
+    return (Path(location) / file).read_text()
+
+
+def test_a_report_that_is_rewritten_at_the_same_size_is_sent_again(run, uri):
+    run.media.mkdir()
+    report = run.media / "table.md"
+    for content in ("confirmed", "refuted  ", "no verdic"):
+        report.write_text(content)
+        assert kept(uri, sync(run.path, uri), "media/table.md") == content
+
+
+def test_a_file_that_is_rewritten_at_the_same_size_while_the_run_goes_on_is_sent_again_and_no_other(
+    run, uri, monkeypatch
+):
+    sent: list[str] = []
+    log_artifact = MlflowClient.log_artifact
+
+    def note(client: MlflowClient, run_id: str, path: str, folder: str | None = None) -> None:
+        sent.append(Path(path).name)
+        log_artifact(client, run_id, path, folder)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", note)
+    folder = run.media / "step_000001"
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").write_text("first ")
+    (folder / "b.mp4").write_text("first ")
+    Mirror(run, uri).push()
+    mirror = Mirror(run, uri)
+    mirror.push()  # of what is there already, the size is all that the server tells
+    (folder / "a.mp4").write_text("second")
+    os.utime(folder / "a.mp4", ns=(1, 1))
+    mirror.push()
+    mirror.push()
+    assert sorted(name for name in sent if name.endswith(".mp4")) == ["a.mp4", "a.mp4", "b.mp4"]
+    assert kept(uri, mirror.complete(), "media/step_000001/a.mp4") == "second"
 
 
 def test_a_copy_is_found_again_when_the_record_forgot_it(run, uri):
@@ -353,7 +394,7 @@ def test_flattening_keeps_every_leaf():
 
 @pytest.mark.parametrize("argument", ["port=x", "port=0", "port=70000", "prot=1", "port"])
 def test_the_ui_refuses_an_illegal_argument_in_one_line(argument, capsys):
-    assert ui.main([argument]) == 2
+    assert run_command(ui.main, [argument]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

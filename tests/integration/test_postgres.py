@@ -9,13 +9,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from directanimator.errors import UserError
 from experiments.presets import PRESETS
 from experiments.sweeps.registry import SWEEPS
-from experiments.sweeps.search import Search
+from experiments.sweeps.search import MOST_DEATHS, Claim, Search
 from experiments.sweeps.space import Sweep, checked
 
 USER = "postgres"
@@ -107,6 +108,83 @@ def test_trials_of_another_machine_are_left_alone(server: str, tmp_path: Path) -
         assert trial.number == 1
         trial.complete({"cross/psnr_foreground": 1.0})
     assert here.claim(2) is None
+
+
+def test_a_trial_that_was_left_politely_goes_on_on_another_machine(server: str, tmp_path: Path) -> None:
+    left = worker(server, tmp_path / "elsewhere", "left").claim(1)
+    assert isinstance(left, Claim)
+    here = worker(server, tmp_path / "here", "left")
+    assert here.claim(1) is None
+    for _ in range(MOST_DEATHS + 1):  # which is no death, however often
+        left.leave()
+        taken = here.claim(1)
+        assert isinstance(taken, Claim)
+        assert (taken.trial.number, taken.trial.edits) == (0, left.trial.edits)
+        assert worker(server, tmp_path / "elsewhere", "left").claim(1) is None
+        left = taken
+    left.trial.complete({"cross/psnr_foreground": 1.0})
+    left.drop()
+    assert [(result.number, result.state) for result in here.results()] == [(0, "complete")]
+
+
+def test_of_many_machines_one_gets_a_trial_that_was_left(server: str, tmp_path: Path) -> None:
+    machines = [worker(server, tmp_path / f"{number}", "crowd") for number in range(6)]
+    claim = machines[0].claim(1)
+    for _ in range(5):
+        assert isinstance(claim, Claim)
+        claim.leave()
+        start, found = threading.Barrier(len(machines)), []
+
+        def ask(machine: Search, start: threading.Barrier = start, found: list[Claim | str | None] = found) -> None:
+            start.wait()
+            found.append(machine.claim(1))
+
+        threads = [threading.Thread(target=ask, args=(machine,)) for machine in machines]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(found) == len(machines)
+        (claim,) = [one for one in found if one is not None]
+
+
+def test_a_left_trial_that_another_machine_takes_up_is_not_taken_back_before_it_is_signed(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = (worker(server, tmp_path / name, "handed") for name in ("here", "other"))
+    left = here.claim(1)
+    assert isinstance(left, Claim)
+    left.leave()
+    seen: list[object] = []
+    signed = Search._claim
+
+    def look_first(search: Search, *args: Any) -> Claim:
+        monkeypatch.setattr(Search, "_claim", signed)
+        seen.append(here.claim(1))
+        return signed(search, *args)
+
+    monkeypatch.setattr(Search, "_claim", look_first)
+    assert isinstance(other.claim(1), Claim)
+    assert seen == [None]
+
+
+def test_a_trial_that_is_left_while_a_new_one_is_asked_for_is_taken_up_whole(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = (worker(server, tmp_path / name, "asked") for name in ("here", "other"))
+    left = here.claim(2)
+    assert isinstance(left, Claim)
+    ask = Search._asked
+
+    def leave_first(search: Search, number: int) -> Claim:
+        left.leave()
+        return ask(search, number)
+
+    monkeypatch.setattr(Search, "_asked", leave_first)
+    taken = other.claim(2)
+    assert isinstance(taken, Claim)
+    assert (taken.trial.number, taken.trial.edits) == (0, left.trial.edits)
+    assert here.claim(1) is None
 
 
 def test_a_database_that_is_not_there_is_one_line_without_the_password(server: str, tmp_path: Path) -> None:

@@ -218,6 +218,52 @@ def test_leaving_politely_is_no_death(place: Path) -> None:
     assert finish(worker(place), 1) == 1
 
 
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+@pytest.mark.parametrize("fate", ["leave", "drop"])
+def test_in_a_file_a_trial_goes_on_from_any_machine_and_place_once_nobody_holds_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fate: str
+) -> None:
+    address = str(place / "shared.log") if kind == "journal" else f"sqlite:///{place}/shared.db"
+    first = claimed(Search("study", SWEEP, 0, address, place / "one"), 1)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    other = Search("study", SWEEP, 0, address, place / "two")
+    assert other.claim(1) == "busy"
+    getattr(first, fate)()
+    taken = claimed(other, 1)
+    assert (taken.trial.number, taken.trial.edits) == (0, first.trial.edits)
+    taken.drop()
+
+
+def test_a_file_is_one_study_by_whatever_path_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "shared.log").write_bytes(b"")
+    (place / "links").mkdir()
+    (place / "links" / "link.log").symlink_to(place / "shared.log")
+    monkeypatch.chdir(place)
+    addresses = ["shared.log", str(place / "shared.log"), "links/../shared.log", "links/link.log"]
+    claims = [claimed(Search("study", SWEEP, 0, address, place), 9) for address in addresses]
+    assert [claim.trial.number for claim in claims] == [0, 1, 2, 3]
+    for claim in claims:
+        claim.drop()
+
+
+def test_a_trial_that_is_finished_between_two_looks_is_not_taken_over(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = worker(place), worker(place)
+    claim = claimed(first, 1)
+    held = Search._held
+
+    def finish_first(searcher: Search, number: int) -> Any:
+        monkeypatch.setattr(Search, "_held", held)
+        claim.trial.complete(score(claim.trial.edits))
+        claim.drop()
+        return held(searcher, number)
+
+    monkeypatch.setattr(Search, "_held", finish_first)
+    assert second.claim(1) is None
+    assert [result.state for result in second.results()] == ["complete"]
+
+
 def _die_holding(place: Path) -> None:
     searcher = worker(place)
     searcher.claim(4)

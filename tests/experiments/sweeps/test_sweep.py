@@ -323,9 +323,10 @@ def test_a_measure_that_no_clip_has_is_not_a_number(root: Path) -> None:
 SLIPS = [
     (["sweep=same2"], "did you mean 'same2x'?"),
     ([], "sweep="),
-    (["sweep=same2x", "trials=0"], "trials=0: must be a whole number from 1"),
-    (["sweep=same2x", "trials=x"], "trials=x: must be a whole number from 1"),
-    (["sweep=same2x", "workers=0"], "workers=0: must be a whole number from 1"),
+    (["sweep=same2x", "trials=0"], "trials=0: want a whole number 1..99999"),
+    (["sweep=same2x", "trials=x"], "trials=x: want a whole number 1..99999"),
+    (["sweep=same2x", "workers=0"], "workers=0: want a whole number 1..99999"),
+    (["sweep=same2x", "trials=00000010000000"], "trials=00000010000000: want a whole number 1..99999"),
     (["sweep=same2x", "trails=3"], "did you mean 'trials'?"),
     (["sweep=same2x", "sampler=gpp"], "did you mean 'gp'?"),
     (["sweep=same2x", "pruner=median"], "unknown pruner 'median'"),
@@ -354,6 +355,19 @@ def test_a_slip_is_one_line_that_says_what_is_legal(words: list[str], said: str)
 def test_neither_budget_nor_workers_nor_storage_makes_another_study(name: str, trials: int, workers: int) -> None:
     words = [f"sweep={name}", f"trials={trials}", f"workers={workers}", "storage=sqlite:////x"]
     assert plan_of(words).study == plan_of([f"sweep={name}"]).study
+
+
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_a_file_is_the_same_storage_however_it_is_named_and_another_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        for name in ("x.log", "../" + folder + "/x.log", str(tmp_path / folder / "x.log")):
+            found.append(plan_of(["sweep=same2x", f"storage={scheme}{name}"]).storage)
+    assert found == [f"{scheme}{tmp_path}/{folder}/x.log" for folder in "aaabbb"]
 
 
 @pytest.mark.parametrize("words", [["--list"], ["sweep=same2x", "--dry-run"], ["--help"]])

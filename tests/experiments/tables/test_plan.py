@@ -12,6 +12,8 @@ from ablations.registry import ABLATIONS, TABLES
 from directanimator.errors import UserError
 from directanimator.places import runs_root
 from experiments.edit import edit
+from experiments.experiment import adopt_trained
+from experiments.pools import ORIGIN_TAGS
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import WEIGHTS_TAG, stage_fingerprint
@@ -100,6 +102,27 @@ def test_states_are_what_the_directories_say():
     assert [stage_state(sampled.spec, stage) for stage in STAGES] == ["exists", "to train"]
 
 
+@pytest.mark.parametrize("tag", ORIGIN_TAGS)
+def test_weights_that_were_trained_on_other_videos_pairs_or_another_base_are_not_lent(
+    tag: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As when the run is made: `adopt_trained` would not take them."""
+    full, sampled = (plan_of("seeds=1", *words).runs[0] for words in ((), ("sampling.num_steps=5",)))
+    finish([full])
+    donor = RunDirectory(runs_root() / full.stage("cross_id"))
+    there = {tag: "as it is now"}
+    monkeypatch.setattr("experiments.pools.origin_tags", lambda spec, stage: there if stage == "cross_id" else {})
+    adopted: list[str] = []
+    monkeypatch.setattr("experiments.experiment.adopt_model", lambda donor, *_: adopted.append(donor.path.name))
+    for told, state in ({}, "to train"), ({tag: "another"}, "to train"), (there, "lent"):
+        donor.update(tags=told)
+        assert stage_state(sampled.spec, "cross_id") == state
+        run = claim(sampled, "cross_id")
+        run.update(tags=there)
+        adopt_trained(run, sampled.spec)
+        assert adopted == ([donor.path.name] if state == "lent" else [])
+
+
 def test_a_run_without_evaluation_is_not_finished():
     run = plan_of("seeds=1").runs[0]
     finish([run])
@@ -173,7 +196,8 @@ def test_tables_and_usage_name_what_there_is():
         (["cues"], ["'table=cues'"]),
         (["table=cues", "smoke"], ["'preset=smoke'"]),
         (["table=cues", "preset=smok"], ["did you mean 'smoke'?"]),
-        (["table=cues", "seeds=0"], ["seeds=0", "1 to 100"]),
+        (["table=cues", "seeds=0"], ["seeds=0", "1..100"]),
+        (["table=cues", f"seeds={'9' * 5000}"], ["seeds=9", "1..100"]),
         (["table=cues", "seeds=two"], ["seeds=two", "whole number"]),
         (["table=cues", "seeds=-1"], ["seeds=-1"]),
         (["table=cues", "seeds=\u00b2"], ["whole number"]),

@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import json
-import math
+import os
 import random
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ from experiments.tables.report import (
     verdict_grid,
 )
 from experiments.tables.result import TableResult, read_table
+from experiments.tables.statistics import ERROR, Effect, interval
 from experiments.tracking.mirror import evaluation_numbers
 from tests.experiments.tables.table_runs import (
     BOUNDS,
@@ -224,6 +227,7 @@ def test_csv_holds_the_numbers_unrounded():
         assert int(row["pairs"]) == 3 * (1 if row["column"].endswith("fid_mobilenetv2") else 4)
         judged = row["column"] == ABLATIONS[row["variant"]].expects.metric
         assert bool(row["verdict"]) == judged == (row["judged"] == "true")
+        assert row["detectable"] == (repr(result.judgements[row["variant"]].detectable) if judged else "")
 
 
 def test_the_papers_numbers_stand_apart():
@@ -280,6 +284,24 @@ def test_a_forest_plot_bears_any_effect(amounts: list[float], seeds: int):
     assert "nan" not in page.forest_plot(result).lower().replace("nance", "")
 
 
+def test_the_thin_bars_are_corrected_for_as_many_variants_as_were_tested(monkeypatch: pytest.MonkeyPatch):
+    def score(run: PlannedRun, column: str, clip: int) -> float:
+        return clip + run.seed * (1 + 0.1 * (run.variant not in ("full", "student_from_base")))
+
+    result = finished("seeds=3", score=score)
+    untested = [name for name, judged in result.judgements.items() if judged.verdict == "no verdict"]
+    assert untested == ["student_from_base"]
+    levels: list[float] = []
+
+    def note(effect: Effect, level: float) -> tuple[float, float]:
+        levels.append(level)
+        return interval(effect, level)
+
+    monkeypatch.setattr(page, "interval", note)
+    page.forest_plot(result)
+    assert levels == pytest.approx([1 - 2 * ERROR / 2] * 3)
+
+
 def test_curves_tell_how_much_sooner():
     result = finished("seeds=2")
     assert [(one.variant, one.against) for one in result.speed_ups] == [
@@ -307,12 +329,69 @@ def test_a_finished_table_is_reported_without_running_anything(capsys: pytest.Ca
     record = RunDirectory.open(mlruns_root() / "tables" / plan.name)
     assert record.status == "finished"
     names = {path.name for path in record.media.iterdir()}
-    assert names == {"table.md", "table.csv", "table.tex", "table.html", "forest.svg", "clips.png"}
+    assert names == {"table.md", "table.csv", "table.tex", "table.html", "forest.svg", "clips.png", "clips.json"}
     drawn, effects = evaluation_numbers(json.loads(record.evaluation_file.read_text())), read_table(plan).effects
     assert drawn["difference/no_same2x/cross/motion"] == effects["no_same2x"]["cross/motion"].difference
     assert drawn["p_if_it_counts/no_same2x"] == read_table(plan).judgements["no_same2x"].p_refuted
     assert record.record().tags["verdict.no_same2x"] == read_table(plan).judgements["no_same2x"].verdict
     assert "Verdicts" in capsys.readouterr().out
+
+
+def test_the_sheet_is_made_anew_when_a_variant_it_shows_was_trained_anew_and_not_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    made: list[int] = []
+
+    def sheet_of(plan: object) -> np.ndarray:
+        made.append(len(made))
+        return np.full((8, 8, 3), len(made), np.uint8)
+
+    def calls() -> int:
+        made.clear()
+        table.run_table(plan_of("seeds=2"))
+        return len(made)
+
+    def weights(variant: str, seed: int) -> Path:
+        return runs_root() / plan.run(variant, seed).stage("cross_id") / "model" / "spec.json"
+
+    monkeypatch.setattr(page, "variant_sheet", sheet_of)
+    media = mlruns_root() / "tables" / plan.name / "media"
+    assert (calls(), calls()) == (1, 0)
+    os.utime(weights("no_same2x", 0), ns=(1, 1))  # as `experiments.run --fresh` leaves it: the same names and sizes
+    assert (calls(), calls()) == (1, 0)
+    os.utime(weights("no_same2x", 1), ns=(1, 1))  # of a seed that is not shown
+    assert calls() == 0
+    (media / "clips.json").write_text("{")
+    assert (calls(), calls()) == (1, 0)
+    (media / "clips.png").unlink()
+    assert (calls(), calls()) == (1, 0)
+    assert set(json.loads((media / "clips.json").read_text())) == {
+        plan.run(name, 0).stage("cross_id") for name in plan.variants
+    }
+
+
+def test_a_sheet_that_could_not_be_made_is_made_by_the_next_call(monkeypatch: pytest.MonkeyPatch):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    table.run_table(plan)
+    os.utime(runs_root() / plan.runs[0].stage("cross_id") / "model" / "spec.json", ns=(1, 1))
+    replace = os.replace
+
+    def refuse(draft: Path, target: Path) -> None:
+        if Path(target).name == "clips.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(draft, target)
+
+    with monkeypatch.context() as full:
+        full.setattr("os.replace", refuse)
+        with pytest.raises(UserError, match="No space left on device"):
+            table.run_table(plan)
+    made: list[object] = []
+    monkeypatch.setattr(page, "variant_sheet", lambda plan: made.append(plan) or np.zeros((8, 8, 3), np.uint8))
+    table.run_table(plan)
+    assert made == [plan]
 
 
 def test_a_second_driver_is_refused():
@@ -396,17 +475,44 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(monkeypatch: pytest.
     table.run_table(plan)
     media = mlruns_root() / "tables" / plan.name / "media"
     before = {path.name: path.read_bytes() for path in media.iterdir()}
-    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match="No space left on device"):
-        table.run_table(plan)
+    finish(plan.runs, shifted(-5.0))
+    replace = os.replace
+
+    def refuse(draft: Path, target: Path) -> None:
+        if Path(target).parent == media:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(draft, target)
+
+    with monkeypatch.context() as full:
+        full.setattr("os.replace", refuse)
+        with pytest.raises(UserError, match=r"cannot write .*/media/table\.md: No space left on device"):
+            table.run_table(plan)
     assert {path.name: path.read_bytes() for path in media.iterdir()} == before
+    assert RunDirectory.open(media.parent).status == "failed"
+    assert table.run_table(plan) == 0
+    assert (media / "table.md").read_bytes() != before["table.md"]
 
 
-@given(st.integers(1, 10_000), st.integers(0, 10_000))
-def test_time_left_is_told_only_once_something_is_done(steps: int, left: int):
-    text = table._Pace(steps).left(min(left, steps))
+@given(st.integers(1, 10_000), st.integers(0, 10_000), st.floats(0, 1e6))
+def test_time_left_is_told_once_something_is_done_and_is_as_long_for_each_step_as_those_took(
+    steps: int, left: int, seconds: float
+):
+    clock = SimpleNamespace(monotonic=lambda: 7.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "time", clock)
+        pace = table._Pace(steps)
+        clock.monotonic = lambda: 7.0 + seconds
+        text = pace.left(min(left, steps))
     assert (text == "") == (left >= steps)
-    assert not math.isnan(len(text))
+    if text:
+        minutes = seconds / 60 * left / (steps - left)
+        told = re.fullmatch(r", (?:about (\d+) min|less than a minute) left", text)
+        assert told is not None
+        if told[1] is None:
+            assert minutes == pytest.approx(0, abs=1 + 1e-6)
+        else:
+            assert int(told[1]) >= 1
+            assert int(told[1]) == pytest.approx(minutes, abs=0.5 + 1e-6)
 
 
 def test_a_run_that_was_trained_on_other_pairs_is_not_compared(monkeypatch: pytest.MonkeyPatch):
@@ -414,7 +520,7 @@ def test_a_run_that_was_trained_on_other_pairs_is_not_compared(monkeypatch: pyte
     finish(plan.runs)
     run = RunDirectory(runs_root() / plan.runs[2].stage("cross_id"))
     run.update(tags={PAIRS_TAG: "old"})
-    monkeypatch.setattr("experiments.experiment.folder_tags", lambda spec, stage: {PAIRS_TAG: "new"})
+    monkeypatch.setattr("experiments.experiment.origin_tags", lambda spec, stage: {PAIRS_TAG: "new"})
     with pytest.raises(UserError, match=f"{run.path.name} was begun with other pairs"):
         table.run_table(plan)
 
