@@ -9,6 +9,7 @@ from ablations.ablation import Ablation
 from ablations.registry import ABLATIONS
 from directanimator.command import run_command
 from directanimator.errors import UserError, did_you_mean
+from experiments import execution
 from experiments.edit import Edit, Leaf, describe, edit, fields, format_value, leaves, parse_value, unknown_path
 from experiments.presets import DEFAULT_PRESET, PRESETS, Preset
 from experiments.spec import ExperimentSpec, data_fingerprint, fingerprint, stage_fingerprint
@@ -78,7 +79,7 @@ def _key_and_text(token: str, keys: Collection[str]) -> tuple[str, str]:
     if not sign:
         raise UserError(f"{token!r} is neither key=value nor an option{_likely_meant(token, keys)}")
     if key not in keys and key not in FIELDS:
-        raise UserError(unknown_path(ExperimentSpec, key, also=keys))
+        raise UserError(unknown_path(ExperimentSpec, key, also=(*keys, *execution.WORDS)))
     return key, text
 
 
@@ -170,6 +171,8 @@ def render_usage() -> str:
         [
             "usage: python -m experiments.run [preset=NAME] [ablation=NAME] [PATH=VALUE ...] [OPTION ...]",
             "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
+            f"       {execution.USAGE}",
+            "       python -m experiments.run sync=RUN",
             "",
             "try",
             *_columns(

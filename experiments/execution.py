@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from directanimator.errors import UserError
 
+WORDS = ("micro_batch", "checkpointing", "sharding")
+USAGE = "[micro_batch=N] [checkpointing=true] [sharding=true]"
 _YES_NO = {"true": True, "false": False}
 
 

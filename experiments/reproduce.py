@@ -1,7 +1,8 @@
 """`python -m experiments.reproduce run=cross_id-ffe556`: rebuilds a run from its record, and says if the numbers agree.
 
 Everything is made anew, clips and teacher included, in a place of its own; the recorded run is only read. Exit status
-0 if every number is equal, 1 if one differs. The same command goes on after an interruption; `--fresh` starts over."""
+0 if every number is equal, 1 if one differs. The same command goes on after an interruption; `--fresh` starts over.
+`micro_batch=N`, `checkpointing=true` and `sharding=true` are taken as `experiments.run` takes them."""
 
 import json
 import math
@@ -18,6 +19,7 @@ from directanimator.extraction.store import digest_of_file
 from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
+from experiments.execution import Execution, read_execution
 from experiments.presets import SMOKE
 from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, environment
 from experiments.spec import ExperimentSpec, stage_fingerprint
@@ -50,7 +52,8 @@ def main(tokens: Sequence[str]) -> int:
     """Exit status: 0 if every number agrees, 1 if one differs, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
 
     Raises: UserError for an unknown run, or a record that cannot be trusted."""
-    request = parse(tokens, keys=("run",), options=OPTIONS)
+    execution, others = read_execution(tokens)
+    request = parse(others, keys=("run",), options=OPTIONS)
     if not tokens or "--help" in request.options:
         print(__doc__)
         return 0
@@ -61,10 +64,10 @@ def main(tokens: Sequence[str]) -> int:
     check_comparable(run, spec)
     for note in notes(run, spec):
         print(f"note: {note}", flush=True)
-    return _reproduce(run, spec, fresh="--fresh" in request.options)
+    return _reproduce(run, spec, execution, fresh="--fresh" in request.options)
 
 
-def _reproduce(run: RunDirectory, spec: ExperimentSpec, fresh: bool) -> int:
+def _reproduce(run: RunDirectory, spec: ExperimentSpec, execution: Execution, fresh: bool) -> int:
     from experiments.experiment import run_experiment
     from experiments.stage import InterruptedTrainingError
 
@@ -76,7 +79,7 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, fresh: bool) -> int:
     address = default_uri()
     try:
         with _runs_in(place):
-            rebuilt = run_experiment(spec, told, address, adopt=False)
+            rebuilt = run_experiment(spec, told, address, adopt=False, execution=execution)
     except InterruptedTrainingError as stop:
         print(stop)
         return stop.exit_status

@@ -17,9 +17,10 @@ from directanimator.command import Stopped, ended_by_signals, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import whole
+from experiments import execution
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
-from experiments.execution import check_batch, is_first_process, started_processes
+from experiments.execution import Execution, check_batch, is_first_process, read_execution, started_processes
 from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
@@ -39,8 +40,9 @@ MOST = 99_999
 SPLIT = "evaluation.split"
 REPORTED = "train/denoising"
 """The loss that pruning watches: it does not hold the alignment, whose weight may be what is searched."""
-USAGE = """usage: python -m experiments.sweep sweep=NAME [trials=20] [workers=1] [seeds=N] [sampler=tpe|gp]
+USAGE = f"""usage: python -m experiments.sweep sweep=NAME [trials=20] [workers=1] [seeds=N] [sampler=tpe|gp]
        [pruner=none|hyperband|wilcoxon] [storage=URL] [preset=NAME] [ablation=NAME] [PATH=VALUE ...]
+       {execution.USAGE}
 
 try
   python -m experiments.sweep --list                                   what there is to search
@@ -58,6 +60,7 @@ class Plan:
     study: str
     sweep: "Sweep"
     resolved: Resolved
+    execution: Execution
     trials: int
     workers: int
     storage: str
@@ -102,13 +105,14 @@ def main(tokens: Sequence[str]) -> int:
 def _follow(plan: Plan) -> int:
     from experiments.sweeps.together import Together
 
-    return 0 if "--dry-run" in plan.resolved.options else Together(plan.spec).follow()
+    return 0 if "--dry-run" in plan.resolved.options else Together(plan.spec, plan.execution).follow()
 
 
 def plan_of(tokens: Sequence[str]) -> Plan:
     """The plan that the words spell, checked as a whole.
 
     Raises: UserError for unknown words, and for what cannot be searched."""
+    execution, tokens = read_execution(tokens)
     request = parse(tokens, keys=(*WORDS, *KEYS), options=CHOICES)
     words = request.words
     if "sweep" not in words:
@@ -125,6 +129,7 @@ def plan_of(tokens: Sequence[str]) -> Plan:
         study=study_name(name, chosen, resolved.spec),
         sweep=chosen,
         resolved=resolved,
+        execution=execution,
         trials=whole(words, "trials", DEFAULT_TRIALS, 1, MOST),
         workers=whole(words, "workers", 1, 1, MOST),
         storage=located(words.get("storage", journal_address(place()))),
@@ -160,7 +165,7 @@ def work(plan: Plan) -> int:
     from experiments.stage import InterruptedTrainingError
     from experiments.sweeps.together import Together
 
-    search, together = open_search(plan), Together(plan.spec)
+    search, together = open_search(plan), Together(plan.spec, plan.execution)
     while True:
         try:
             with search.next_trial(plan.trials) as trial:

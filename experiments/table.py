@@ -11,7 +11,7 @@ from directanimator.cluster import Share
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.command_line import run_main
-from experiments.execution import started_processes
+from experiments.execution import PLAIN, Execution, read_execution, started_processes
 from experiments.placement import read_share
 from experiments.record import RunDirectory, Status, commit_tags
 from experiments.tables.plan import (
@@ -41,13 +41,14 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     if started_processes() > 1:
         raise UserError("a table is driven by one process; start experiments.run under a launcher instead")
-    share, rest = read_share(tokens)
+    execution, others = read_execution(tokens)
+    share, rest = read_share(others)
     plan = make_plan(rest)
     print(render_plan(plan), flush=True)
-    return 0 if "--dry-run" in rest else run_table(plan, share)
+    return 0 if "--dry-run" in rest else run_table(plan, share, execution)
 
 
-def run_table(plan: Plan, share: Share | None = None) -> int:
+def run_table(plan: Plan, share: Share | None = None, execution: Execution = PLAIN) -> int:
     """Exit status; trains what is missing, writes the report and shows it. One driver at a time. With a share, runs are
     trained on a Ray cluster, and each takes that much of a machine.
 
@@ -59,7 +60,7 @@ def run_table(plan: Plan, share: Share | None = None) -> int:
         _claim(record, plan)
         status: Status = "failed"
         try:
-            _run_missing(plan, share)
+            _run_missing(plan, share, execution)
             _report(plan, record)
             status = "finished"
         except InterruptedTrainingError as stop:
@@ -91,7 +92,7 @@ def _claim(record: RunDirectory, plan: Plan) -> None:
 # ---------------------------------------------------------------- running
 
 
-def _run_missing(plan: Plan, share: Share | None) -> None:
+def _run_missing(plan: Plan, share: Share | None, execution: Execution) -> None:
     """Nothing; makes the runs that are not there.
 
     Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
@@ -107,22 +108,24 @@ def _run_missing(plan: Plan, share: Share | None) -> None:
     ]
     pace = _Pace(cost_of(plan, states_of(plan)).steps_left)
     if share is not None and missing:
-        _make_side_by_side(missing, plan, share, pace)
+        _make_side_by_side(missing, plan, share, execution, pace)
         return
     for number, run in enumerate(missing, start=1):
         left = cost_of(plan, states_of(plan)).steps_left
         _say(f"[{number}/{len(missing)}] {run.variant}, seed {run.seed}; {left:,} steps to train{pace.left(left)}")
-        _make(run, plan)
+        _make(run, plan, execution)
 
 
-def _make_side_by_side(missing: Sequence[PlannedRun], plan: Plan, share: Share, pace: "_Pace") -> None:
+def _make_side_by_side(
+    missing: Sequence[PlannedRun], plan: Plan, share: Share, execution: Execution, pace: "_Pace"
+) -> None:
     from experiments.placement import Order, make_runs
 
     def left() -> str:
         steps = cost_of(plan, states_of(plan)).steps_left
         return f"{steps:,} steps to train{pace.left(steps)}"
 
-    orders = [Order(f"{run.variant}, seed {run.seed}", run.spec, _tags(run, plan)) for run in missing]
+    orders = [Order(f"{run.variant}, seed {run.seed}", run.spec, _tags(run, plan), execution) for run in missing]
     make_runs(orders, share, _say, left)
 
 
@@ -130,11 +133,11 @@ def _tags(run: PlannedRun, plan: Plan) -> dict[str, str]:
     return {"preset": plan.preset, "ablation": run.variant, "table": plan.table.name}
 
 
-def _make(run: PlannedRun, plan: Plan) -> None:
+def _make(run: PlannedRun, plan: Plan, execution: Execution) -> None:
     from experiments.experiment import run_experiment
 
     try:
-        run_experiment(run.spec, _tags(run, plan))
+        run_experiment(run.spec, _tags(run, plan), execution=execution)
     except UserError as problem:
         raise UserError(f"{run.variant}, seed {run.seed}: {problem}") from problem
 

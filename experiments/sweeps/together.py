@@ -7,7 +7,7 @@ from accelerate.utils import broadcast_object_list
 from directanimator.frozen import FrozenSpec
 from directanimator.training.loop import DivergedTrainingError
 from experiments import experiment
-from experiments.execution import started_processes
+from experiments.execution import Execution, started_processes
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, Watch
@@ -25,10 +25,11 @@ class Order(FrozenSpec):
 class Together:
     """The processes of a sweep, as one of them sees them; it may be the only one."""
 
-    def __init__(self, spec: ExperimentSpec) -> None:
-        """Meets the others.
+    def __init__(self, spec: ExperimentSpec, execution: Execution) -> None:
+        """Meets the others, who are all told to train in this way.
 
         Raises: UserError if they are not connected, or the global batch does not divide over them."""
+        self._execution = execution
         self._are_several = started_processes() > 1
         if self._are_several:
             experiment.launch(spec)
@@ -38,7 +39,7 @@ class Together:
 
         Raises: as `run_experiment`."""
         self._exchange(order.model_dump_json())
-        return experiment.run_experiment(order.spec, order.tags, watch=watch, wait=True)
+        return experiment.run_experiment(order.spec, order.tags, watch=watch, wait=True, execution=self._execution)
 
     def dismiss(self) -> None:
         """Nothing; the others need not wait for another order. Called by the first process alone."""
@@ -51,7 +52,7 @@ class Together:
         while text := self._exchange(_NO_MORE):
             order = Order.model_validate_json(text)
             try:
-                experiment.run_experiment(order.spec, order.tags, wait=True)
+                experiment.run_experiment(order.spec, order.tags, wait=True, execution=self._execution)
             except (AbandonedTrainingError, DivergedTrainingError):
                 continue
             except InterruptedTrainingError as stop:

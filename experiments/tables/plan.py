@@ -14,6 +14,7 @@ from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.places import runs_root
 from directanimator.words import whole
+from experiments import execution
 from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
 from experiments.edit import Edit, describe, fields
 from experiments.presets import DEFAULT_PRESET, PRESETS
@@ -341,6 +342,7 @@ def render_usage() -> str:
         [
             "usage: python -m experiments.table table=NAME [variants=A,B] [seeds=N] [preset=NAME] [PATH=VALUE ...]",
             "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
+            f"       {execution.USAGE}",
             "",
             "try",
             *(f"  {left:<{width}}  {right}" for left, right in rows.items()),

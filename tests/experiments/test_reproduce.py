@@ -20,6 +20,7 @@ from directanimator.errors import UserError
 from experiments import experiment
 from experiments.edit import leaves
 from experiments.evaluation import evaluate
+from experiments.execution import Execution
 from experiments.presets import PRESETS
 from experiments.record import COMPUTED_IN_TAG, MetricRecord, RunDirectory
 from experiments.reproduce import compare, compare_curves, compare_scores, find_run, main, notes, recorded_spec
@@ -276,7 +277,10 @@ def test_the_verdict_is_the_exit_status(
 ) -> None:
     asked: list[ExperimentSpec] = []
 
-    def rebuild(spec: ExperimentSpec, tags: dict[str, str], address: str, adopt: bool) -> RunDirectory:
+    def rebuild(
+        spec: ExperimentSpec, tags: dict[str, str], address: str, adopt: bool, execution: Execution
+    ) -> RunDirectory:
+        assert execution == Execution(sharding=True)
         asked.append(spec)
         assert tags["reproduction_of"] == run.path.name
         assert not adopt
@@ -287,7 +291,7 @@ def test_the_verdict_is_the_exit_status(
 
     monkeypatch.setattr(experiment, "run_experiment", rebuild)
     before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
-    assert main([f"run={run.path.name}"]) == status
+    assert main([f"run={run.path.name}", "sharding=true"]) == status
     assert asked == [SPEC]
     shown = capsys.readouterr().out
     assert ("the numbers agree" in shown) == (status == 0)

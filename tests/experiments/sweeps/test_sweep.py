@@ -23,6 +23,7 @@ from directanimator.training.loop import DivergedTrainingError
 from experiments import experiment, sweep
 from experiments.edit import leaves
 from experiments.evaluation.comparison import METRICS
+from experiments.execution import Execution
 from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, Watch
@@ -95,10 +96,14 @@ class Runs:
         self.root = root
         self.specs: list[ExperimentSpec] = []
         self.tags: list[dict[str, str]] = []
+        self.executions: list[Execution] = []
         self.before: Callable[[int], None] = lambda _: None
 
-    def __call__(self, spec: ExperimentSpec, tags: dict[str, str], *, watch: Watch, wait: bool) -> RunDirectory:
+    def __call__(
+        self, spec: ExperimentSpec, tags: dict[str, str], *, watch: Watch, wait: bool, execution: Execution
+    ) -> RunDirectory:
         assert wait
+        self.executions.append(execution)
         number = len(self.specs)
         self.specs.append(spec)
         self.tags.append(tags)
@@ -141,6 +146,12 @@ def test_each_trial_is_a_run_tagged_with_its_study(runs: Runs) -> None:
     study = plan_of(WORDS).study
     assert [(tags["study"], tags["trial"]) for tags in runs.tags] == [(study, str(number)) for number in range(4)]
     assert {tags["preset"] for tags in runs.tags} == {"smoke"}
+
+
+def test_trials_are_trained_in_the_way_that_is_asked_for(runs: Runs) -> None:
+    assert main([*WORDS, "trials=2", "micro_batch=1", "checkpointing=true"]) == 0
+    assert runs.executions == [Execution(micro_batch=1, checkpointing=True)] * 2
+    assert plan_of([*WORDS, "micro_batch=1"]).study == plan_of(WORDS).study
 
 
 def test_a_trial_changes_the_searched_paths_alone(runs: Runs) -> None:

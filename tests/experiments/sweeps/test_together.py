@@ -14,6 +14,7 @@ from directanimator.errors import UserError
 from experiments import experiment, sweep
 from experiments.edit import edit, leaves
 from experiments.evaluation.comparison import METRICS
+from experiments.execution import Execution
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
@@ -41,8 +42,15 @@ class Training:
         self.trained: list[Trained] = []
 
     def __call__(
-        self, spec: ExperimentSpec, tags: dict[str, str], *, watch: Watch = unwatched, wait: bool
+        self,
+        spec: ExperimentSpec,
+        tags: dict[str, str],
+        *,
+        watch: Watch = unwatched,
+        wait: bool,
+        execution: Execution,
     ) -> RunDirectory:
+        assert execution == Execution(micro_batch=1)
         runs, main_process = Path(os.environ["DIRECTANIMATOR_RUNS"]) / "runs", self.accelerator.is_main_process
         with self.accelerator.main_process_first():
             teacher = RunDirectory.claim(runs, "same_id-0", spec={}, tags={}, experiment="e")
@@ -67,7 +75,7 @@ def swept(root: Path) -> tuple[int, list[Trained]]:
     os.environ["DIRECTANIMATOR_RUNS"] = str(root)
     training = Training(Accelerator(cpu=True))
     experiment.run_experiment = training
-    status = main(WORDS)
+    status = main([*WORDS, "micro_batch=1"])
     dist.barrier()
     return status, training.trained
 

@@ -26,6 +26,7 @@ from directanimator.cluster import Share
 from directanimator.errors import UserError
 from directanimator.model.spec import EMBEDDED_WEIGHTS
 from directanimator.places import mlruns_root, runs_root
+from experiments.execution import Execution
 from experiments.pools import PAIRS_TAG
 from experiments.record import COMPUTED_IN_TAG, RunDirectory, locked, training_seconds
 from experiments.tables.plan import STAGES, PlannedRun
@@ -430,7 +431,7 @@ def test_runs_of_another_version_of_the_scores_are_evaluated_again(monkeypatch: 
     with pytest.raises(UserError, match="cannot be compared"):
         read_table(plan)
     made: list[str] = []
-    monkeypatch.setattr(table, "_make", lambda run, plan: (made.append(run.variant), finish([run])))
+    monkeypatch.setattr(table, "_make", lambda run, plan, _: (made.append(run.variant), finish([run])))
     assert table.run_table(plan) == 0
     assert made == [plan.runs[1].variant]
 
@@ -439,12 +440,13 @@ def test_a_run_that_fails_is_named_and_the_table_says_failed(monkeypatch: pytest
     plan = plan_of("seeds=2")
     finish(plan.runs[:1])
 
-    def fail(spec: object, tags: dict[str, str]) -> None:
+    def fail(spec: object, tags: dict[str, str], execution: Execution) -> None:
+        assert execution == Execution(checkpointing=True)
         raise UserError("no space left")
 
     monkeypatch.setattr("experiments.experiment.run_experiment", fail)
     with pytest.raises(UserError, match="no_same2x, seed 0: no space left"):
-        table.run_table(plan)
+        table.main([*WORDS, "seeds=2", "checkpointing=true"])
     assert RunDirectory.open(mlruns_root() / "tables" / plan.name).status == "failed"
 
 
@@ -455,11 +457,12 @@ def test_on_a_cluster_what_is_missing_is_ordered_at_once_and_told(monkeypatch: p
 
     def make_runs(orders, share, say, left) -> None:
         ordered.extend((order.name, order.spec, order.tags["ablation"], order.tags["table"], share) for order in orders)
+        assert {order.execution for order in orders} == {Execution(micro_batch=1)}
         say(f"something was made; {left()}")
         finish(plan.runs)
 
     monkeypatch.setattr("experiments.placement.make_runs", make_runs)
-    words = ["engine=ray", "cpus_per_process=2", "gpus_per_process=0.5"]
+    words = ["engine=ray", "cpus_per_process=2", "gpus_per_process=0.5", "micro_batch=1"]
     assert table.main([*WORDS, "seeds=2", *words]) == 0
     share = Share("process", 2, 0.5)
     missing = [(f"{run.variant}, seed {run.seed}", run.spec, run.variant, "same2x", share) for run in plan.runs[3:]]
