@@ -20,17 +20,6 @@ settings.register_profile("deep", max_examples=500, deadline=None, suppress_heal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is shared is made once: tests of one file go to one worker, and so do all that run commands, which share
-    finished runs. These go first, since they take as long as all others."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    items.sort(key=lambda item: "integration" not in item.path.parts)
-    for item in items:
-        group = "integration" if "integration" in item.path.parts else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns jaxtyping off, as it is for users, so that the library's own checks are what answers."""

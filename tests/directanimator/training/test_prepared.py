@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from directanimator.cues.spec import CueSpec, FaceCueSpec, LocationCueSpec, PoseCueSpec
+from directanimator.cues.spec import CueSpec, FaceCueSpec, LocationCueSpec, PoseCueSpec, TrustSpec
 from directanimator.cues.triplet import DrivingCues, dropped, null_cues
+from directanimator.data.spec import DataSpec
+from directanimator.data.synthetic_items import synthetic_item
 from directanimator.model.codec import PatchCodec, to_video
 from directanimator.training.prepared import (
     CueArrays,
@@ -20,6 +22,7 @@ from directanimator.training.prepared import (
     encode_frames,
     grid_mask,
     grouped_any,
+    item_cues,
     null_arrays,
     without_disabled,
 )
@@ -191,3 +194,14 @@ def test_encoded_frames_are_the_codecs_latents(seed: int, frames: int) -> None:
     with torch.no_grad():
         expected = codec().encode(to_video(pixels))[0]
     np.testing.assert_allclose(encode_frames(pixels, codec()), expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("trust", [None, TrustSpec()])
+def test_masks_of_an_item_are_trusted_as_it_says(trust: TrustSpec | None) -> None:
+    item = synthetic_item("train", 0, DataSpec(size=32, latent_frames=2))
+    tracks = {
+        name: dataclasses.replace(track, score=np.full_like(track.score, 0.1))
+        for name, track in (("own_track", item.own_track), ("driving_track", item.driving_track))
+    }
+    for cues in item_cues(dataclasses.replace(item, trust=trust, **tracks), 32, CueSpec()):
+        assert cues.pose_present.any() == (trust is None)
