@@ -59,10 +59,9 @@ from experiments.stage import (
     trained_model,
     unwatched,
 )
-from experiments.tracking.address import default_uri
+from experiments.tracking.address import EXPERIMENT, default_uri
 from experiments.tracking.tracker import MlflowTracker, NullTracker, Tracker
 
-EXPERIMENT = "directanimator"
 PATIENCE = timedelta(days=2)
 """How long processes wait for the first one, which prepares clips and evaluates alone. Whoever dies ends the launcher's
 other processes at once, so that patience hides nothing."""

@@ -20,7 +20,8 @@ from directanimator.places import mlruns_root
 from directanimator.words import check_options, read_words, whole
 from experiments.command_line import run_main
 from experiments.sweeps.space import journal_address
-from experiments.tracking.address import artifact_root, default_uri, public_uri
+from experiments.tracking.address import EXPERIMENT, artifact_root, default_uri, public_uri
+from experiments.tracking.comparison_page import prepared_page
 from experiments.tracking.server import prepare
 
 USAGE = """usage: python -m experiments.ui [port=5000] [studies_port=8080] [storage=URL]
@@ -57,6 +58,9 @@ def main(tokens: Sequence[str]) -> int:
     _check_runs_are_here(default_uri(), address)
     uri = prepare(default_uri())
     print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
+    page = prepared_page(uri, EXPERIMENT)
+    if page is not None:
+        print(f"ablations         http://{_HOST}:{ports['port']}/{page}   finished runs by ablation, means over seeds")
     print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
     try:
         with (

@@ -6,6 +6,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from directanimator.places import mlruns_root
 
+EXPERIMENT = "directanimator"
+"""MLflow's name for all runs together."""
+
 
 def default_uri() -> str:
     """The tracking address: $MLFLOW_TRACKING_URI, else the project's own database, wherever the process was started."""

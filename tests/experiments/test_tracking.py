@@ -1,6 +1,7 @@
 """MLflow holds what the record holds, or nothing is lost and nobody waits."""
 
 import errno
+import json
 import math
 import os
 import shutil
@@ -18,10 +19,12 @@ from mlflow import MlflowClient
 from directanimator.command import run_command
 from directanimator.errors import UserError
 from experiments import ui
+from experiments.evaluation.comparison import METRICS
 from experiments.record import RunDirectory
 from experiments.tracking import mirror as mirror_module
 from experiments.tracking import server
 from experiments.tracking.address import artifact_root, default_uri, public_uri
+from experiments.tracking.comparison_page import page_state, prepared_page
 from experiments.tracking.mirror import Mirror, flattened, sync
 from experiments.tracking.server import connected_client, experiment_id, prepare
 from experiments.tracking.tracker import MlflowTracker
@@ -317,6 +320,21 @@ def test_two_processes_make_one_experiment(uri):
 
 def _make_experiment(uri: str) -> str:
     return experiment_id(connected_client(uri), "raced", artifact_root(uri))
+
+
+def test_the_page_of_ablations_is_prepared_once_there_are_runs_and_shows_what_they_log(uri):
+    assert prepared_page(uri, "shown") is None
+    client = connected_client(uri)
+    made = experiment_id(client, "shown", artifact_root(uri))
+    for _ in range(2):
+        assert prepared_page(uri, "shown") == f"#/experiments/{made}/runs?viewStateShareKey=ablations"
+        tags = client.get_experiment(made).tags
+        assert json.loads(tags["mlflow.sharedViewState.ablations"]) == page_state()
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    logged = {f"metrics.`{subset}/{name}`" for subset in ("self", "cross") for name in METRICS}
+    assert {column for column in page_state()["selectedColumns"] if column.startswith("metrics.")} <= logged
+    assert page_state()["orderByKey"] in logged
+    client.search_runs([made], page_state()["searchFilter"], order_by=["metrics.`cross/psnr_foreground` DESC"])
 
 
 def test_an_experiment_made_by_another_process_in_between_is_taken(uri):

@@ -24,8 +24,8 @@ START_S = 120
 
 
 @pytest.fixture(scope="module")
-def addresses(swept: Swept) -> Iterator[tuple[str, str]]:
-    """MLflow's and the dashboard's, both answering."""
+def addresses(swept: Swept) -> Iterator[tuple[str, str, str]]:
+    """MLflow's, the dashboard's, and that of the prepared page of ablations; both servers answer."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.ui"], env=swept.environment(), stdout=subprocess.PIPE, text=True
     )
@@ -34,8 +34,8 @@ def addresses(swept: Swept) -> Iterator[tuple[str, str]]:
     while not said or not said[-1].startswith("ready"):
         said.append(process.stdout.readline())
         assert said[-1], "the command ended"
-    found = re.findall(r"http://127\.0\.0\.1:\d+", "".join(said))
-    yield found[0], found[1]
+    mlflow, page, dashboard = re.findall(r"http://\S+", "".join(said))
+    yield mlflow, dashboard, page
     process.send_signal(signal.SIGINT)
     assert process.wait(START_S) == 0
     process.stdout.close()
@@ -48,6 +48,7 @@ def dom(tmp_path: Path) -> Callable[[str, str], str]:
         deadline = time.monotonic() + START_S
         while True:
             command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+            command += ["--window-size=2400,1200"]  # what is beside the window is not drawn
             command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address]
             page = subprocess.run(command, capture_output=True, text=True, timeout=START_S).stdout
             if awaited in page or time.monotonic() > deadline:
@@ -62,7 +63,7 @@ def two_trials(place: Workplace) -> list[Path]:
 
 
 def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
-    swept: Swept, addresses: tuple[str, str], dom: Callable[[str, str], str]
+    swept: Swept, addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
     runs = two_trials(swept)
     records = [json.loads((run / "record.json").read_text()) for run in runs]
@@ -76,12 +77,23 @@ def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
         assert str(json.loads((run / "spec.json").read_text())["same2x.weight"]) in page
 
 
-def test_the_dashboard_lists_the_study(addresses: tuple[str, str], dom: Callable[[str, str], str]) -> None:
+def test_the_prepared_page_shows_finished_students_by_ablation(
+    addresses: tuple[str, str, str], dom: Callable[[str, str], str]
+) -> None:
+    page = dom(addresses[2], "Group: ")
+    assert "Group: full" in page
+    assert "(average)" in page
+    for column in ("cross/psnr_foreground", "cross/motion"):
+        assert column in page
+    assert "same-ID teacher" not in page
+
+
+def test_the_dashboard_lists_the_study(addresses: tuple[str, str, str], dom: Callable[[str, str], str]) -> None:
     assert re.search(r"same2x-[0-9a-f]{8}", dom(f"{addresses[1]}/dashboard/", "same2x-"))
 
 
 def test_the_dashboard_shows_a_trials_question_and_video(
-    addresses: tuple[str, str], dom: Callable[[str, str], str]
+    addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
     page = dom(f"{addresses[1]}/dashboard/studies/0/trials?numbers=0", "<video")
     assert "should the student be aligned" in page
