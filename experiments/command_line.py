@@ -9,8 +9,8 @@ from ablations.ablation import Ablation
 from ablations.registry import ABLATIONS
 from directanimator.command import run_command
 from directanimator.errors import UserError, did_you_mean
-from experiments import execution
 from experiments.edit import Edit, Leaf, describe, edit, fields, format_value, leaves, parse_value, unknown_path
+from experiments.execution import EXECUTION_USAGE
 from experiments.presets import DEFAULT_PRESET, PRESETS, Preset
 from experiments.spec import ExperimentSpec, data_fingerprint, fingerprint, stage_fingerprint
 
@@ -51,9 +51,15 @@ class Resolved:
 # ---------------------------------------------------------------- words to a request
 
 
-def parse(tokens: Sequence[str], keys: Collection[str] = KEYS, options: Collection[str] = tuple(OPTIONS)) -> Request:
+def parse(
+    tokens: Sequence[str],
+    keys: Collection[str] = KEYS,
+    options: Collection[str] = tuple(OPTIONS),
+    also: Collection[str] = (),
+) -> Request:
     """The command line taken apart: `key=value` for the `keys` and the spec's paths, `--name` for the `options`.
 
+    `also` are keys that the command has taken out itself: one of them may be what an unknown word means.
     Raises: UserError for an unknown option or key, a token of neither form, or two values for one key."""
     words: dict[str, str] = {}
     edits: dict[str, Leaf] = {}
@@ -61,7 +67,7 @@ def parse(tokens: Sequence[str], keys: Collection[str] = KEYS, options: Collecti
         if token.startswith("-"):
             _check_option(token, options)
             continue
-        key, text = _key_and_text(token, keys)
+        key, text = _key_and_text(token, keys, also)
         if key in keys:
             _put(words, key, text)
         else:
@@ -74,12 +80,12 @@ def _check_option(token: str, options: Collection[str]) -> None:
         raise UserError(f"unknown option {token!r}: known are {', '.join(options)}{did_you_mean(token, options)}")
 
 
-def _key_and_text(token: str, keys: Collection[str]) -> tuple[str, str]:
+def _key_and_text(token: str, keys: Collection[str], also: Collection[str]) -> tuple[str, str]:
     key, sign, text = token.partition("=")
     if not sign:
         raise UserError(f"{token!r} is neither key=value nor an option{_likely_meant(token, keys)}")
     if key not in keys and key not in FIELDS:
-        raise UserError(unknown_path(ExperimentSpec, key, also=(*keys, *execution.WORDS)))
+        raise UserError(unknown_path(ExperimentSpec, key, also=(*keys, *also)))
     return key, text
 
 
@@ -100,11 +106,14 @@ def _put(found: dict[str, Named], key: str, value: Named) -> None:
 # ---------------------------------------------------------------- a request to a spec
 
 
-def resolve(tokens: Sequence[str], options: Collection[str] = tuple(OPTIONS)) -> Resolved:
+def resolve(
+    tokens: Sequence[str], options: Collection[str] = tuple(OPTIONS), also: Collection[str] = ()
+) -> Resolved:
     """The spec asked for: the preset, then the ablation's edits, then the command line's, checked once.
 
+    `also` as in `parse`.
     Raises: UserError for unknown names and options, illegal values, contradictions."""
-    request = parse(tokens, options=options)
+    request = parse(tokens, options=options, also=also)
     preset = look_up("preset", request.words.get("preset", DEFAULT_PRESET), PRESETS)
     ablation = look_up("ablation", request.words.get("ablation", DEFAULT_ABLATION), ABLATIONS)
     spec = edit(preset.spec, {**ablation.edits, **request.edits})
@@ -171,7 +180,7 @@ def render_usage() -> str:
         [
             "usage: python -m experiments.run [preset=NAME] [ablation=NAME] [PATH=VALUE ...] [OPTION ...]",
             "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
-            f"       {execution.USAGE}",
+            f"       {EXECUTION_USAGE}",
             "       python -m experiments.run sync=RUN",
             "",
             "try",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from directanimator.errors import UserError
 
-WORDS = ("micro_batch", "checkpointing", "sharding")
-USAGE = "[micro_batch=N] [checkpointing=true] [sharding=true]"
+EXECUTION_WORDS = ("micro_batch", "checkpointing", "sharding")
+EXECUTION_USAGE = "[micro_batch=N] [checkpointing=true] [sharding=true]"
 _YES_NO = {"true": True, "false": False}
 
 

@@ -48,6 +48,7 @@ from experiments.spec import (
     data_fingerprint,
     stage_fingerprint,
     stage_leaves,
+    stage_name,
     weights_fingerprint,
 )
 from experiments.stage import (
@@ -161,7 +162,7 @@ def check_same_clips(spec: ExperimentSpec) -> None:
 
     Raises: UserError."""
     for stage in get_args(Stage):
-        run, now = RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}"), origin_tags(spec, stage)
+        run, now = RunDirectory(runs_root() / stage_name(spec, stage)), origin_tags(spec, stage)
         tags = run.record().tags if run.record_file.exists() else {}
         for what in ORIGIN_TAGS:
             if what in tags and tags[what] != now.get(what):
@@ -177,7 +178,7 @@ def start_fresh(spec: ExperimentSpec) -> None:
 
     Raises: UserError if another process trains there."""
     with ExitStack() as held:
-        runs = [RunDirectory(runs_root() / f"{stage}-{stage_fingerprint(spec, stage)}") for stage in get_args(Stage)]
+        runs = [RunDirectory(runs_root() / stage_name(spec, stage)) for stage in get_args(Stage)]
         there = [run for run in runs if run.path.exists()]
         for run in there:
             held.enter_context(run.exclusive())
@@ -225,7 +226,7 @@ def _check_that_it_can_be_measured(spec: ExperimentSpec) -> None:
 
     Raises: UserError."""
     networks = networks_for(spec, "cross_id")
-    run = RunDirectory(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
+    run = RunDirectory(runs_root() / stage_name(spec, "cross_id"))
     if networks and not is_evaluated(run, spec, networks):
         check_networks(networks)
 

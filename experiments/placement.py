@@ -16,13 +16,15 @@ from types import FrameType
 from typing import Literal
 
 from directanimator import places
-from directanimator.cluster import Done, Failed, Job, Share, cluster, read_engine
+from directanimator.cluster import Done, Failed, Job, Share, cluster, engine_keys, read_engine
 from directanimator.command import STOPPING
 from directanimator.errors import UserError
 from experiments.execution import PLAIN, Execution
 from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, weights_fingerprint
 
 Part = Literal["clips", "same_id", "run"]
+_UNIT, _TOGETHER = "process", "processes_per_run"
+CLUSTER_WORDS = engine_keys(_UNIT, _TOGETHER)
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 SHOWN_FAILURES = 3
 
@@ -53,7 +55,7 @@ def read_share(tokens: Sequence[str]) -> tuple[Share | None, list[str]]:
     other words.
 
     Raises: UserError."""
-    return read_engine(tokens, "process", most_gpus=1, together="processes_per_run")
+    return read_engine(tokens, _UNIT, most_gpus=1, together=_TOGETHER)
 
 
 def jobs_of(orders: Sequence[Order]) -> list[Job[Piece]]:

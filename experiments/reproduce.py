@@ -19,7 +19,7 @@ from directanimator.extraction.store import digest_of_file
 from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
-from experiments.execution import Execution, read_execution
+from experiments.execution import EXECUTION_WORDS, Execution, read_execution
 from experiments.presets import SMOKE
 from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, environment
 from experiments.spec import ExperimentSpec, stage_fingerprint
@@ -53,7 +53,7 @@ def main(tokens: Sequence[str]) -> int:
 
     Raises: UserError for an unknown run, or a record that cannot be trusted."""
     execution, others = read_execution(tokens)
-    request = parse(others, keys=("run",), options=OPTIONS)
+    request = parse(others, keys=("run",), options=OPTIONS, also=EXECUTION_WORDS)
     if not tokens or "--help" in request.options:
         print(__doc__)
         return 0

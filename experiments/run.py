@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from directanimator.cluster import Share
 from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
-from experiments.execution import Execution, is_first_process, read_execution, started_processes
-from experiments.placement import read_share
-from experiments.spec import stage_fingerprint
+from experiments.execution import EXECUTION_WORDS, Execution, is_first_process, read_execution, started_processes
+from experiments.placement import CLUSTER_WORDS, read_share
+from experiments.spec import stage_name
 
 if TYPE_CHECKING:
     from experiments.record import RunDirectory
@@ -35,7 +35,7 @@ def main(tokens: Sequence[str]) -> int:
         return 0
     execution, others = read_execution(tokens)
     share, rest = read_share(others)
-    resolved = resolve(rest)
+    resolved = resolve(rest, also=(*EXECUTION_WORDS, *CLUSTER_WORDS))
     if is_first_process():
         print(render_dry_run(resolved), flush=True)
     return 0 if "--dry-run" in resolved.options else _run(resolved, execution, share)
@@ -90,7 +90,7 @@ def _run_elsewhere(resolved: Resolved, execution: Execution, share: Share) -> "R
     spec, fresh = resolved.spec, "--fresh" in resolved.options
     order = Order(f"{resolved.ablation.name}, seed {spec.seed}", spec, _tags(resolved), execution, fresh)
     make_runs([order], share, lambda line: print(line, flush=True))
-    return RunDirectory.open(runs_root() / f"cross_id-{stage_fingerprint(spec, 'cross_id')}")
+    return RunDirectory.open(runs_root() / stage_name(spec, "cross_id"))
 
 
 def _show(resolved: Resolved, run: "RunDirectory") -> None:

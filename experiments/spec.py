@@ -1,5 +1,6 @@
 """One experiment as one frozen value: composes the parts, refuses contradictions, names results by content."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -168,6 +169,12 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
 
     The same-ID stage ignores what only later steps read, so that variants of those share one teacher."""
     return _digest({**stage_leaves(spec, stage), **_made_from(spec)})
+
+
+@functools.cache
+def stage_name(spec: ExperimentSpec, stage: Stage) -> str:
+    """Name of a stage's run directory; specs whose stage is trained alike share it."""
+    return f"{stage}-{stage_fingerprint(spec, stage)}"
 
 
 def weights_fingerprint(spec: ExperimentSpec) -> str:

@@ -17,10 +17,17 @@ from directanimator.command import Stopped, ended_by_signals, stopped_status
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
 from directanimator.words import whole
-from experiments import execution
 from experiments.command_line import KEYS, OPTIONS, Resolved, look_up, parse, resolve, run_main
 from experiments.edit import edit
-from experiments.execution import Execution, check_batch, is_first_process, read_execution, started_processes
+from experiments.execution import (
+    EXECUTION_USAGE,
+    EXECUTION_WORDS,
+    Execution,
+    check_batch,
+    is_first_process,
+    read_execution,
+    started_processes,
+)
 from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
@@ -42,7 +49,7 @@ REPORTED = "train/denoising"
 """The loss that pruning watches: it does not hold the alignment, whose weight may be what is searched."""
 USAGE = f"""usage: python -m experiments.sweep sweep=NAME [trials=20] [workers=1] [seeds=N] [sampler=tpe|gp]
        [pruner=none|hyperband|wilcoxon] [storage=URL] [preset=NAME] [ablation=NAME] [PATH=VALUE ...]
-       {execution.USAGE}
+       {EXECUTION_USAGE}
 
 try
   python -m experiments.sweep --list                                   what there is to search
@@ -113,7 +120,7 @@ def plan_of(tokens: Sequence[str]) -> Plan:
 
     Raises: UserError for unknown words, and for what cannot be searched."""
     execution, tokens = read_execution(tokens)
-    request = parse(tokens, keys=(*WORDS, *KEYS), options=CHOICES)
+    request = parse(tokens, keys=(*WORDS, *KEYS), options=CHOICES, also=EXECUTION_WORDS)
     words = request.words
     if "sweep" not in words:
         raise UserError("no sweep is named: use sweep=NAME; --list shows them")

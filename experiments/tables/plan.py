@@ -2,7 +2,6 @@
 
 Imports nothing heavy, so that a dry run is quick."""
 
-import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from directanimator.digests import digest
 from directanimator.errors import UserError
 from directanimator.places import runs_root
 from directanimator.words import whole
-from experiments import execution
 from experiments.command_line import DEFAULT_ABLATION, Resolved, look_up, parse, resolve
 from experiments.edit import Edit, describe, fields
+from experiments.execution import EXECUTION_USAGE, EXECUTION_WORDS
+from experiments.placement import CLUSTER_WORDS
 from experiments.presets import DEFAULT_PRESET, PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import (
@@ -26,6 +26,7 @@ from experiments.spec import (
     fingerprint,
     stage_fingerprint,
     stage_leaves,
+    stage_name,
     weights_fingerprint,
 )
 
@@ -60,12 +61,6 @@ class PlannedRun:
     def stage(self, stage: Stage) -> str:
         """Name of a stage's run directory; runs that share the stage share the name."""
         return stage_name(self.spec, stage)
-
-
-@functools.cache
-def stage_name(spec: ExperimentSpec, stage: Stage) -> str:
-    """Name of a stage's run directory."""
-    return f"{stage}-{stage_fingerprint(spec, stage)}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def make_plan(tokens: Sequence[str]) -> Plan:
 
     Raises: UserError for unknown names, illegal values, and edits that contradict a variant or make two of them one."""
     _check_words(tokens)
-    request = parse(tokens, KEYS, tuple(OPTIONS))
+    request = parse(tokens, KEYS, tuple(OPTIONS), also=(*EXECUTION_WORDS, *CLUSTER_WORDS))
     if "table" not in request.words:
         raise UserError(f"no table given: say table=NAME, known are {', '.join(TABLES)}")
     if "seed" in request.edits:
@@ -342,7 +337,7 @@ def render_usage() -> str:
         [
             "usage: python -m experiments.table table=NAME [variants=A,B] [seeds=N] [preset=NAME] [PATH=VALUE ...]",
             "       [engine=ray [processes_per_run=1] [cpus_per_process=1] [gpus_per_process=N]]",
-            f"       {execution.USAGE}",
+            f"       {EXECUTION_USAGE}",
             "",
             "try",
             *(f"  {left:<{width}}  {right}" for left, right in rows.items()),

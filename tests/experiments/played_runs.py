@@ -11,7 +11,7 @@ from pathlib import Path
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root, runs_root
 from experiments.placement import Piece
-from experiments.tables.plan import stage_name
+from experiments.spec import stage_name
 
 STEPS = 6
 DEADLINE_S = 120

@@ -2,6 +2,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ablations.registry import ABLATIONS
 from directanimator.errors import UserError
+from experiments import demo, plan, reproduce, run, sweep, table
 from experiments.command_line import (
     OPTIONS,
     Request,
@@ -116,6 +118,33 @@ def test_an_ablation_may_be_confirmed() -> None:
 )
 def test_a_slip_is_answered_with_what_was_meant(token: str, meant: str) -> None:
     assert f"did you mean {meant!r}?" in refusal(token)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "meant"),
+    [
+        (run, ["engin=ray"], "engine"),
+        (run, ["procceses_per_run=2"], "processes_per_run"),
+        (run, ["micro_bach=1"], "micro_batch"),
+        (table, ["table=cues", "gpus_per_proces=1"], "gpus_per_process"),
+        (table, ["table=cues", "shardin=true"], "sharding"),
+        (sweep, ["sweep=same2x", "checkpoint=true"], "checkpointing"),
+        (reproduce, ["run=x", "micro_batc=1"], "micro_batch"),
+        (plan, ["memory=96"], "memory_gb"),
+        (plan, ["utilisation=0.5"], "utilization"),
+    ],
+)
+def test_a_slip_in_a_word_that_one_command_knows_is_answered_too(
+    command: ModuleType, words: list[str], meant: str
+) -> None:
+    with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+        command.main(words)
+
+
+def test_no_word_is_offered_that_the_command_does_not_know() -> None:
+    with pytest.raises(UserError, match="unknown path engin") as refused:
+        demo.main(["engin=ray"])
+    assert "engine" not in str(refused.value)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=3))
