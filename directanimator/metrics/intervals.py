@@ -35,13 +35,36 @@ class Interval:
 def mean_interval(values: Sequence[float], samples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """The mean with its percentile bootstrap interval; NaN values are dropped and counted.
 
-    One clip says nothing about others: its interval is infinite. No clip: all NaN. Where every value is 0 or 1 the
-    interval is Wilson's, which also bounds a share of which no other case was seen.
+    One clip says nothing about others: its interval is infinite. No clip: all NaN.
     Raises: ValueError unless samples >= 1 and 0 < level < 1.
-    Source: Efron 1979; Wilson 1927. A little narrow for fewer than about 15 clips."""
-    found = _bootstrapped(values, samples, level, seed)
-    kept = np.asarray(values, np.float64)
-    if found.n < 2 or not np.isin(kept[~np.isnan(kept)], (0, 1)).all():
+    Source: Efron 1979. A little narrow for fewer than about 15 clips."""
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"samples must be at least 1 and level between 0 and 1, got {samples} and {level}")
+    everything = np.asarray(values, np.float64)
+    kept = everything[~np.isnan(everything)]
+    dropped = everything.size - kept.size
+    if kept.size == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, dropped)
+    mean = float(kept.mean())
+    if kept.size == 1:
+        return Interval(mean, -math.inf, math.inf, 1, dropped)
+    if np.ptp(kept) == 0:
+        return Interval(mean, math.nan, math.nan, kept.size, dropped)
+    low, high = np.quantile(_resampled_means(kept, samples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, min(float(low), mean), max(float(high), mean), kept.size, dropped)
+
+
+def share_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The share of clips that have what each either has (1) or lacks (0), with Wilson's interval, which also bounds a
+    share of which no other case was seen; NaN values are dropped and counted. One clip, no clip: as `mean_interval`.
+
+    Raises: ValueError for a value between, and unless 0 < level < 1.
+    Source: Wilson 1927."""
+    found = mean_interval(values, samples=1, level=level)
+    for value in values:
+        if not math.isnan(value) and value not in (0, 1):
+            raise ValueError(f"a clip has it (1) or lacks it (0), got {value}")
+    if found.n < 2:
         return found
     low, high = _share_ends(found.mean, found.n, level)
     return Interval(found.mean, low, high, found.n, found.dropped)
@@ -57,24 +80,7 @@ def paired_difference(
     if len(first) != len(second):
         raise ValueError(f"both must hold the same clips, got {len(first)} and {len(second)}")
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    return _bootstrapped(differences.tolist(), samples, level, seed)
-
-
-def _bootstrapped(values: Sequence[float], samples: int, level: float, seed: int) -> Interval:
-    if samples < 1 or not 0 < level < 1:
-        raise ValueError(f"samples must be at least 1 and level between 0 and 1, got {samples} and {level}")
-    everything = np.asarray(values, np.float64)
-    kept = everything[~np.isnan(everything)]
-    dropped = everything.size - kept.size
-    if kept.size == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, dropped)
-    mean = float(kept.mean())
-    if kept.size == 1:
-        return Interval(mean, -math.inf, math.inf, 1, dropped)
-    if np.ptp(kept) == 0:
-        return Interval(mean, math.nan, math.nan, kept.size, dropped)
-    low, high = np.quantile(_resampled_means(kept, samples, seed), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), kept.size, dropped)
+    return mean_interval(differences.tolist(), samples, level, seed)
 
 
 def _share_ends(share: float, n: int, level: float) -> tuple[float, float]:

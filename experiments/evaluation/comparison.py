@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from directanimator.data.spec import Subset
 from directanimator.errors import UserError
 from directanimator.markdown import plain_cell, table_lines
-from directanimator.metrics.intervals import MIN_CLIPS, Interval, mean_interval, paired_difference
+from directanimator.metrics.intervals import MIN_CLIPS, Interval, mean_interval, paired_difference, share_interval
 from directanimator.metrics.protocol import Protocol, compare
 
 FULL = "full"
 """The variant that the others are compared with, when it is there."""
 METRICS = {"psnr": 2, "psnr_foreground": 2, "psnr_face": 2, "ssim": 3, "mask_iou": 3, "motion": 3, "identity": 3}
 """Columns, with their decimals."""
+SHARES = ("identity",)
+"""Columns whose clips say yes (1) or no (0)."""
 SUBSETS: dict[Subset, str] = {
     "cross": "Cross-ID clips (another person drives)",
     "self": "Same-ID clips (the target drives)",
@@ -232,7 +234,13 @@ def _tables(
 
 def _mean_cells(answer: _Answer, columns: Sequence[str]) -> list[str]:
     found = [(column, answer.columns.get(column, {})) for column in columns]
-    return [_cell(mean_interval(list(values.values())), column, "") for column, values in found]
+    return [_cell(_mean(list(values.values()), column), column, "") for column, values in found]
+
+
+def _mean(values: list[float], column: str) -> Interval:
+    """By the column's kind; of seeds that disagree about a clip, its mean is neither yes nor no."""
+    is_share = column.partition("/")[2] in SHARES and {0.0, 1.0}.issuperset(values)
+    return share_interval(values) if is_share else mean_interval(values)
 
 
 def _difference_cells(first: _Answer, second: _Answer, columns: Sequence[str], marked: bool) -> list[str]:

@@ -3,11 +3,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from directanimator.metrics.intervals import Interval, mean_interval, paired_difference
+from directanimator.metrics.intervals import Interval, mean_interval, paired_difference, share_interval
 
 NUMBERS = st.floats(-1e3, 1e3)
 SAMPLES = st.lists(NUMBERS, min_size=2, max_size=30).filter(lambda values: np.ptp(values) > 1e-6)
@@ -98,8 +98,8 @@ def test_a_clip_that_lacks_either_value_is_dropped_from_both():
 
 
 @given(SHARES)
-def test_of_values_of_0_and_1_the_interval_is_wilsons(values):
-    found = mean_interval(values)
+def test_the_interval_of_a_share_is_wilsons(values):
+    found = share_interval(values)
     wanted = binomtest(int(sum(values)), len(values)).proportion_ci(0.95, method="wilson")
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
     assert found.low < found.high
@@ -107,11 +107,24 @@ def test_of_values_of_0_and_1_the_interval_is_wilsons(values):
 
 def test_a_share_is_covered_as_often_as_it_says_also_near_one():
     rng = np.random.default_rng(5)
-    found = [mean_interval((rng.random(48) < 0.97).astype(float).tolist()) for _ in range(600)]
+    found = [share_interval((rng.random(48) < 0.97).astype(float).tolist()) for _ in range(600)]
     assert sum(one.low <= 0.97 <= one.high for one in found) / len(found) >= 0.92
 
 
-@given(NUMBERS.filter(lambda value: value not in (0, 1)), st.integers(2, 50))
+@given(SHARES, st.integers(0, 5))
+def test_clips_without_a_value_count_in_no_share(values, missing):
+    whole, holed = share_interval(values), share_interval([math.nan] * missing + values)
+    assert (ends(holed), holed.n, holed.dropped) == (ends(whole), len(values), missing)
+
+
+def test_what_is_neither_yes_nor_no_is_no_share():
+    with pytest.raises(ValueError, match=r"got 0\.5"):
+        share_interval([1.0, math.nan, 0.5])
+
+
+@given(NUMBERS, st.integers(2, 50))
+@example(0.0, 48)
+@example(1.0, 48)
 def test_clips_that_all_say_the_very_same_show_no_spread(value, count):
     found = mean_interval([value] * count)
     assert found.mean == pytest.approx(value)

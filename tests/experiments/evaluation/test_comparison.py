@@ -3,6 +3,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from directanimator.errors import UserError
 from experiments.evaluation.comparison import CEILING, render_comparison, render_markdown
@@ -140,6 +141,23 @@ def test_a_clip_without_a_value_is_left_out_and_said():
     text = render_comparison({"full": [evaluation(20) | {"clips": {"cross": holed}}]})
     assert starts(text, "full (", "cross/psnr_face") == 20 + 2.5
     assert "full: cross/psnr_face is the mean of 5 of 8 clips" in text
+
+
+def test_only_shares_have_an_interval_where_all_clips_agree():
+    agreed = [scores | {"motion": 0.0, "identity": 1.0} for scores in clips(20)]
+    text = render_comparison({"full": [evaluation(20) | {"clips": {"cross": agreed}}]})
+    assert cell(text, "full (", "cross/motion") == "0.000"
+    share = binomtest(8, 8).proportion_ci(0.95, method="wilson")
+    assert cell(text, "full (", "cross/identity") == f"1.000 [{share.low:.3f}, 1.000]"
+
+
+def test_a_share_of_which_seeds_disagree_is_averaged():
+    evaluations = []
+    for seed in (0, 1):
+        said = [scores | {"identity": float(clip % 2 == seed)} for clip, scores in enumerate(clips(20))]
+        evaluations.append(evaluation(20, seed) | {"clips": {"cross": said}})
+    text = render_comparison({"full": evaluations})
+    assert cell(text, "full (", "cross/identity") == "0.500"
 
 
 def test_a_metric_that_a_setting_lacks_has_no_column():
