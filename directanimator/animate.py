@@ -277,10 +277,10 @@ def _report(request: Request, outcome: Outcome, size: int) -> list[str]:
 
 
 def _seams_in_words(seams: SeamReport) -> str:
+    disagreement = "" if math.isnan(seams.disagreement) else f"windows disagree by {seams.disagreement:.2f}; "
     return (
         f"{len(seams.drift)} windows: change from frame to frame {seams.seam_change:.2f} of 255 at seams, "
-        f"{seams.interior_change:.2f} inside; windows disagree by {seams.disagreement:.2f}; mean color drifts by at "
-        f"most {max(seams.drift):.2f}"
+        f"{seams.interior_change:.2f} inside; {disagreement}mean color drifts by at most {max(seams.drift):.2f}"
     )
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
 from directanimator.atomic import atomic_write, workplace
 from directanimator.command import run_command
@@ -364,8 +364,15 @@ def _listing() -> Iterator[str]:
         yield f"{state:8} {item.size / 1e6:6.1f} MB  {item.name:34} {source}"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as every command does, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m directanimator.assets",
         description="Fetch the weights and clips of the manifest",
         epilog="--debug shows the traceback of an error",

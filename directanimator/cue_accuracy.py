@@ -85,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(tokens: list[str]) -> int:
+    if "--help" in tokens:
+        print(__doc__)
+        return 0
     words = read_words(tokens, ("clips", "pairs"))
     for line in _lines(whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)):
         print(line, flush=True)

@@ -6,6 +6,7 @@ draws it, is asked for when the page is, and by nothing else."""
 import importlib
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ SHOWN_SIDE = 256
 """Least side to which the model's canvas is enlarged."""
 MOST_UPLOADED = "500mb"
 _MOST_SEED = 2**31 - 1
+_KEPT_S = (3600, 86_400)
+"""How often the library looks for uploads and results to forget, and how old those are; at the end it forgets all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,11 @@ class Studio:
         return str(request.preview), str(output), "\n".join(said)
 
 
+def wait_for_ever() -> None:
+    """Nothing; only an interruption ends it."""
+    threading.Event().wait()
+
+
 def gradio() -> ModuleType:
     """The library that draws the page.
 
@@ -74,10 +82,10 @@ def gradio() -> ModuleType:
         raise UserError(f"the page needs gradio ({error}); install it: python -m pip install 'gradio>=6,<7'") from error
 
 
-def serve(studio: Studio, port: int, library: ModuleType) -> None:
-    """Nothing; shows the page until it is interrupted.
+def serve(studio: Studio, port: int, library: ModuleType, wait: Callable[[], object] = wait_for_ever) -> None:
+    """Nothing; shows the page until `wait` ends or is interrupted. The library itself waits deaf to interruptions.
 
-    Raises: UserError if the port is taken."""
+    Raises: UserError if the port is taken, or this machine cannot be reached by its own address."""
 
     def answer(reference: str | None, driving: str | None, seed: int | None, prompt: str) -> tuple[str, str, str]:
         try:
@@ -85,7 +93,7 @@ def serve(studio: Studio, port: int, library: ModuleType) -> None:
         except UserError as error:
             raise library.Error(str(error)) from error
 
-    with library.Blocks(title="DirectAnimator", analytics_enabled=False) as page:
+    with library.Blocks(title="DirectAnimator", analytics_enabled=False, delete_cache=_KEPT_S) as page:
         library.Markdown("# DirectAnimator\nThe person of the picture does what the person of the video does.")
         with library.Row():
             reference = library.Image(label="reference", type="filepath")
@@ -98,9 +106,15 @@ def serve(studio: Studio, port: int, library: ModuleType) -> None:
         said = library.Textbox(label="notes", interactive=False)
         button.click(answer, [reference, driving, seed, prompt], [cues, result, said], api_name=False)
     try:
-        page.launch(server_name=ADDRESS, server_port=port, share=False, max_file_size=MOST_UPLOADED)
-    except OSError as error:
+        page.launch(
+            server_name=ADDRESS, server_port=port, share=False, max_file_size=MOST_UPLOADED, prevent_thread_lock=True
+        )
+    except (OSError, ValueError) as error:  # the latter behind a proxy that also takes what goes to this machine
         raise UserError(f"port={port}: {error}") from error
+    try:
+        wait()
+    finally:
+        page.close()
 
 
 def main(
@@ -108,7 +122,7 @@ def main(
     make_perception: Callable[[], PersonPerception] = MediapipePerception,
     library: Callable[[], ModuleType] = gradio,
 ) -> int:
-    """The exit status: 2 after bad input, 130 when the page is closed."""
+    """The exit status: 2 after bad input; when the page is closed 130, or 75 after SIGTERM or SIGUSR1."""
 
     def command(tokens: list[str]) -> int:
         if "--help" in tokens:

@@ -25,7 +25,7 @@ from directanimator.data.spec import SYNTH_VERSION, DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
-from directanimator.extraction.store import key_of
+from directanimator.extraction.store import digest_of_file, key_of
 from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_patches, to_video
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_cogvideox, without_cues
@@ -45,7 +45,11 @@ from directanimator.training.checkpoint import load_checkpoint, save_checkpoint
 from directanimator.training.loop import Losses, StepResult, make_accelerator, train
 from directanimator.training.spec import OptimSpec
 from directanimator.training.state import TrainState, load_average, new_state
+from directanimator.words import read_words, whole
 
+USAGE = "usage: python -m directanimator.pretrain codec|base [steps=N]"
+MOST_STEPS = 10_000_000
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 NUM_CLIPS = 12288
 NUM_TEST_CLIPS = 128
 SEED = 20261122
@@ -81,17 +85,13 @@ def parse(arguments: list[str]) -> Request:
         word = arguments[0] if arguments else ""
         raise UserError(f"expected `codec` or `base`, got {word!r}{did_you_mean(word, defaults)}")
     steps = defaults[arguments[0]]
-    for argument in arguments[1:]:
-        key, _, value = argument.partition("=")
-        if key != "steps" or not value.isdecimal() or int(value) < 1:
-            raise UserError(f"expected steps=N with N >= 1, got {argument!r}")
-        steps = int(value)
-    return Request(arguments[0], steps)
+    return Request(arguments[0], whole(read_words(arguments[1:], ("steps",)), "steps", steps, 1, MOST_STEPS))
 
 
-def made_from() -> str:
-    """8 hex digits that name the people and the clips that are trained on: those of others are not gone on with."""
-    return key_of({"people": SYNTH_VERSION, "data": DataSpec().model_dump(mode="json")})[:8]
+def made_from(**recipe: object) -> str:
+    """8 hex digits that name the people and the clips that are trained on, and the recipe: what was made of others is
+    not gone on with."""
+    return key_of({"people": SYNTH_VERSION, "data": DataSpec().model_dump(mode="json"), **recipe})[:8]
 
 
 def pixel_pool(split: Split, count: int) -> dict[str, Rows]:
@@ -125,9 +125,11 @@ def resumable(
         yield result
 
 
-def run_training(state: TrainState, name: str, results: Iterator[StepResult], total: int) -> None:
-    """Nothing; trains to the end from the last checkpoint on."""
-    checkpoint, fingerprint = pretraining_root() / f"{name}-{made_from()}.safetensors", f"{name}-{total}"
+def run_training(
+    state: TrainState, name: str, results: Iterator[StepResult], total: int, recipe: Mapping[str, object]
+) -> None:
+    """Nothing; trains to the end from the last checkpoint of this recipe on."""
+    checkpoint, fingerprint = pretraining_root() / f"{name}-{made_from(**recipe)}.safetensors", f"{name}-{total}"
     if checkpoint.exists():
         load_checkpoint(state, checkpoint, fingerprint)
     for _ in resumable(state, checkpoint, fingerprint, results, total):
@@ -163,7 +165,8 @@ def train_codec(steps: int) -> None:
 
     accelerator = make_accelerator("bf16")
     state = new_state(codec, CODEC_OPTIM)
-    run_training(state, "codec", train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator), steps)
+    results = train(state, batch_at, codec_objective, steps, CODEC_OPTIM, accelerator)
+    run_training(state, "codec", results, steps, {"seed": SEED, "optim": CODEC_OPTIM.model_dump(mode="json")})
     report = {"steps": steps, "test_clips": len(test), **measure_codec(codec, to_video(test[range(len(test))]))}
     write_model(codec, EMBEDDED_DIRECTORY / "codec", report)
 
@@ -231,7 +234,9 @@ def train_base(steps: int) -> None:
     accelerator = make_accelerator("bf16")
     state = new_state(model, BASE_OPTIM)
     results = train(state, batch_at, denoising_objective(make_process(SamplingSpec())), steps, BASE_OPTIM, accelerator)
-    run_training(state, "base", results, steps)
+    specs = {"optim": BASE_OPTIM.model_dump(mode="json"), "model": model_spec.model_dump(mode="json")}
+    weights = digest_of_file(EMBEDDED_DIRECTORY / "codec" / WEIGHTS)
+    run_training(state, "base", results, steps, {"seed": SEED, "codec": weights, **specs})
     write_model(without_cues(model).bfloat16(), EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
 
 
@@ -241,6 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(tokens: list[str]) -> int:
+    if "--help" in tokens:
+        print(USAGE)
+        return 0
     request = parse(tokens)
     (train_codec if request.part == "codec" else train_base)(request.steps)
     return 0

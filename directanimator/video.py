@@ -36,7 +36,7 @@ MAX_IMAGE_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a few kB of PNG can unpack to many GB."""
 
 MAX_VIDEO_BYTES = 8 * 2**30
-"""Most bytes of decoded frames held at once."""
+"""Most bytes of a video's decoded frames. While they are laid side by side, they are in memory twice."""
 
 MAX_HOLD_S = 120
 """Longest that one picture may stay on the screen. Damaged time stamps would otherwise ask for millions of frames."""
@@ -50,6 +50,8 @@ _X264 = {"crf": "12", "x264-params": "mbtree=0"}
 """Without x264's macroblock tree: on processors with AVX-512 it made other bytes of the same frames, call by call."""
 _SOUND_OF_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Sound that browsers and players take out of an .mp4 as it is."""
+_SOUND_RATE = 48_000
+"""Samples a second of sound that is encoded anew, where AAC does not have the source's rate."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,8 @@ def _opened(path: Path) -> Iterator["InputContainer"]:
         # Titles and the like may be in any encoding, or damaged; nobody reads them here.
         opened = av.open(place, options=options, metadata_errors="replace")
     with opened as container:
+        if container.format.name == "concat":  # a text that names other files, which could change unseen
+            raise UserError(f"{path}: is a list of videos, want a video")
         yield container
 
 
@@ -429,10 +433,11 @@ def _sound_track(container: "OutputContainer", source: Path | None) -> Iterator[
         yield lambda until: None
         return
     with _opened(source) as sounding:
-        if not sounding.streams.audio:
+        sound = next((stream for stream in sounding.streams.audio if stream.codec_context is not None), None)
+        if sound is None:  # or one in a format that is not known
             yield lambda until: None
             return
-        packets = _sound_packets(sounding, container, _picture_start(sounding), source)
+        packets = _sound_packets(sound, container, _picture_start(sounding), source)
         held: list[tuple[Fraction, Packet[AudioStream]]] = []
 
         def write_until(until: Fraction) -> None:
@@ -456,16 +461,19 @@ def _picture_start(container: "InputContainer") -> Fraction:
 
 
 def _sound_packets(
-    source: "InputContainer", target: "OutputContainer", zero: Fraction, path: Path
+    sound: "AudioStream", target: "OutputContainer", zero: Fraction, path: Path
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    """Start in seconds after `zero`, and packet, of the source's first sound, ready for the target.
+    """Start in seconds after `zero`, and packet, of a file's sound, ready for the target.
 
     The target's stream is made at once, since none can be added once its header is written."""
-    sound = source.streams.audio[0]
+    import av
+
+    source = sound.container
     if sound.codec_context.name in _SOUND_OF_MP4:
         return _copied(_read(source.demux(sound), path), target.add_stream_from_template(sound), zero)
     layout = "stereo" if sound.channels > 1 else "mono"
-    made = target.add_stream("aac", rate=sound.rate or 48000, layout=layout)
+    rate = sound.rate if sound.rate in (av.Codec("aac", "w").audio_rates or ()) else _SOUND_RATE
+    made = target.add_stream("aac", rate=rate, layout=layout)
     return _encoded_anew(_read(source.decode(sound), path), made, zero)
 
 

@@ -25,6 +25,6 @@ def stored_tensors(path: Path) -> "dict[str, Tensor]":
 
 
 def reason(problem: Exception) -> str:
-    """The last line of what a loader says, which names what is wrong."""
+    """The second line of what a loader says, which names what is wrong, or the only one."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     return (lines[1] if len(lines) > 1 else lines[0] if lines else type(problem).__name__)[:200]

@@ -78,11 +78,11 @@ class SeamReport:
     """How windows fit together; changes and disagreement are mean absolute differences in levels of 0..255."""
 
     seam_change: float
-    """From frame to frame where two windows blend; NaN without a seam."""
+    """From frame to frame where two windows blend, or meet without an overlap; NaN of one window."""
     interior_change: float
     """From frame to frame inside a window; NaN where there is none."""
     disagreement: float
-    """Between two windows' own versions of a frame that both show; NaN without a seam."""
+    """Between two windows' own versions of a frame that both show; NaN without an overlap."""
     drift: tuple[float, ...]
     """By window, how far its mean color is from the first window's, in levels of 0..255."""
 
@@ -153,6 +153,7 @@ def blended(
     waiting = list(zip(windows, weights, strict=True))
     before: tuple[np.ndarray, bool] | None = None
     for k in range(windows[-1].stop):
+        begins = bool(waiting) and waiting[0][0].start <= k
         while waiting and waiting[0][0].start <= k:
             window, share = waiting.pop(0)
             held.append((window, make(window), share))
@@ -166,7 +167,7 @@ def blended(
                 seams.see_overlap(one, other)
             at_seam = len(shown) > 1
             if before is not None:
-                seams.see_change(before[0], frame, at_seam or before[1])
+                seams.see_change(before[0], frame, at_seam or before[1] or begins)
             before = frame, at_seam
         yield frame
 

@@ -99,12 +99,12 @@ def run(request: Request, show: Callable[[str], None] = print) -> Measurement:
     measurement = measure(request.folders, request.metrics, request.match, request.window, cache)
     measurement.notes.extend(notes)
     differences = differences_to(measurement, request.against) if request.against else []
-    gallery = _write_gallery(request, measurement) if request.worst else None
-    write_report(request.output, measurement, differences, gallery)
     show(text(measurement, max(shutil.get_terminal_size((120, 24)).columns, 80)))
     if differences:
         show(f"\nminus {request.against}:")
         show("\n".join(differences))
+    gallery = _write_gallery(request, measurement) if request.worst else None
+    write_report(request.output, measurement, differences, gallery)
     show(f"report: {request.output / 'report.html'}")
     return measurement
 

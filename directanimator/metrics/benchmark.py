@@ -21,6 +21,7 @@ from directanimator.metrics.benchmarks.ordering import measure_ordering
 from directanimator.metrics.benchmarks.small_sample import measure_bias
 from directanimator.metrics.benchmarks.speed import measure_speed
 from directanimator.places import PROJECT
+from directanimator.words import read_words
 
 COMMANDS: Mapping[str, Callable[[], str]] = {
     "ordering": measure_ordering,
@@ -55,13 +56,9 @@ def _command(tokens: list[str]) -> int:
 
 
 def _parsed(tokens: Sequence[str]) -> tuple[str, Path]:
-    folder = PROJECT / "research" / "reports"
     commands = [token for token in tokens if "=" not in token]
-    for token in tokens:
-        key, sign, value = token.partition("=")
-        if sign and key != "output":
-            raise UserError(f"unknown key {key!r}: known is output{did_you_mean(key, ['output'])}")
-        folder = Path(value) if sign else folder
+    words = read_words([token for token in tokens if "=" in token], ("output",))
+    folder = Path(words["output"]) if "output" in words else PROJECT / "research" / "reports"
     if len(commands) != 1 or commands[0] not in COMMANDS:
         word = " ".join(commands)
         raise UserError(f"{word}: want one of {', '.join(COMMANDS)}{did_you_mean(word, COMMANDS)}")

@@ -234,7 +234,7 @@ METRICS: tuple[ClipMetric | SetMetric, ...] = (
         sees=frozenset({"shift", "frame_shuffle"}), compute=_plc("person.landmarks", "image"),
     ),
     ClipMetric(
-        "plc_person", "the same, moved and scaled to the person", "lower", parameters="normalizer=person",
+        "plc_person", "the same, moved and scaled to the person", "lower", version=2, parameters="normalizer=person",
         features=("person",), follows_driver=True, has_ceiling=True, sees=frozenset({"frame_shuffle"}),
         compute=_plc("person.landmarks", "person"),
     ),

@@ -39,10 +39,8 @@ class Clip:
     @property
     def facts(self) -> "ClipFacts":
         """What is compared and remembered of the clip when its pixels are let go."""
-        content = hashlib.sha256(str(self.frames.shape).encode())
-        content.update(np.ascontiguousarray(self.frames).data)
         frames, height, width, _ = self.frames.shape
-        return ClipFacts(frames, height, width, self.fps, self.decoder, content.hexdigest())
+        return ClipFacts(frames, height, width, self.fps, self.decoder, digest_of_pixels(self.frames))
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,13 @@ class ClipFacts:
     fps: float | None
     decoder: str
     sha256: str
+
+
+def digest_of_pixels(frames: UInt8[np.ndarray, "f h w 3"]) -> str:
+    """The sha256 of the pixels and their shape: what a clip is known by, whatever file they were read from."""
+    content = hashlib.sha256(str(frames.shape).encode())
+    content.update(np.ascontiguousarray(frames).data)
+    return content.hexdigest()
 
 
 def clips_of(folder: Path, role: str) -> dict[str, ClipFile]:

@@ -27,7 +27,7 @@ def identity_drift(similarity: Float64[np.ndarray, " f"]) -> float:
 
     `similarity` is per frame, NaN where there is nothing to compare. In [-2, 2]; NaN when a quarter has no value.
     Deviation: ours."""
-    return -float(_change(similarity[:, None])[0])
+    return 0.0 - float(_change(similarity[:, None])[0])  # so that no loss is 0 and not -0
 
 
 def _change(values: Float64[np.ndarray, "f c"]) -> Float64[np.ndarray, " c"]:

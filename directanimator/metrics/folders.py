@@ -116,7 +116,8 @@ def _matched(survey: _Survey, match: Match) -> tuple[list[str], dict[str, int], 
         if role != "target":
             for name, lines in differences(target, readable[role], role).items():
                 found.setdefault(name, []).extend(lines)
-    lines = [line for clip in sorted(found) for line in found[clip]]
+    named = [(clip, line) for clip in sorted(found) for line in found[clip]]
+    lines = [line for _, line in named]
     if match == "all" and lines:
         listed = lines[:MAX_LISTED] + ([f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else [])
         raise UserError("the folders differ; match=common takes what agrees:\n  " + "\n  ".join(listed))
@@ -127,7 +128,7 @@ def _matched(survey: _Survey, match: Match) -> tuple[list[str], dict[str, int], 
             lengths[name] = min(clips[name].frames for role, clips in readable.items() if role != "reference")
     if not names:
         raise UserError(_nothing_left(survey, lines))
-    return names, lengths, [_as_left_out(line, lengths) for line in lines]
+    return names, lengths, [_as_left_out(clip, line, lengths) for clip, line in named]
 
 
 def _nothing_left(survey: _Survey, lines: Sequence[str]) -> str:
@@ -135,8 +136,7 @@ def _nothing_left(survey: _Survey, lines: Sequence[str]) -> str:
     return f"no clip is left to measure: {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}"
 
 
-def _as_left_out(line: str, lengths: Mapping[str, int]) -> str:
-    name = line.partition(":")[0]
+def _as_left_out(name: str, line: str, lengths: Mapping[str, int]) -> str:
     return f"{line} (the first {lengths[name]} are measured)" if name in lengths else f"{line} (left out)"
 
 

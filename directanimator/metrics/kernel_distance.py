@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float64, Real
 
 MIN_CLIPS = 2
 DEGREE = 3
+ROWS_AT_ONCE = 256
 
 
 def kernel_distance(
@@ -44,9 +45,14 @@ def _places(clips: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _mean_of_pairs(first: np.ndarray, second: np.ndarray, places: np.ndarray, others: np.ndarray) -> float:
-    """Mean over pairs of different clips."""
-    apart: Bool[np.ndarray, "n m"] = places[:, None] != others[None]
-    return float(_kernel(first, second)[apart].mean())
+    """Mean over pairs of different clips; of all frames of a test set there are too many pairs to hold at once."""
+    total, count = 0.0, 0
+    for start in range(0, len(first), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        apart: Bool[np.ndarray, "n m"] = places[rows, None] != others[None]
+        total += float(_kernel(first[rows], second).sum(where=apart))
+        count += int(apart.sum())
+    return total / count
 
 
 def _kernel(first: Real[np.ndarray, "n d"], second: Real[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:

@@ -19,15 +19,17 @@ def plc(
     """Pose landmark consistency: mean distance of body landmarks seen in both videos, >= 0; 0 is best.
 
     `image`: x is divided by the width and y by the height (sizes are height, width). `person`: each clip's landmarks
-    are moved and scaled once so that their mean is 0 and their spread 1, which forgives another place or build.
+    are moved and scaled once, in pixels, so that their mean is 0 and their spread 1, which forgives another place or
+    build and knows no size: in shares of frames of two shapes a body would not be like itself.
     NaN when no landmark is seen in both; `landmark_recall` tells how many are not.
     Source: DirectAnimator's appendix. Deviation: its normalizer is not stated; both are ours."""
-    first, second = _shares(generated, generated_size), _shares(driving, driving_size)
-    both = _seen(first) & _seen(second)
+    both = _seen(generated) & _seen(driving)
     if not both.any():
         return math.nan
     if normalizer == "person":
-        first, second = _standardized(first, both), _standardized(second, both)
+        first, second = _standardized(generated, both), _standardized(driving, both)
+    else:
+        first, second = _shares(generated, generated_size), _shares(driving, driving_size)
     return float(np.linalg.norm(first[both] - second[both], axis=1).mean())
 
 
@@ -61,9 +63,10 @@ def _shares(points: Float[np.ndarray, "f k 2"], size: tuple[int, int]) -> Float6
 
 
 def _standardized(
-    points: Float64[np.ndarray, "f k 2"], counted: Bool[np.ndarray, "f k"]
+    points: Float[np.ndarray, "f k 2"], counted: Bool[np.ndarray, "f k"]
 ) -> Float64[np.ndarray, "f k 2"]:
-    centered = points - points[counted].mean(axis=0)
+    values = points.astype(np.float64)
+    centered = values - values[counted].mean(axis=0)
     spread = math.sqrt(float((centered[counted] ** 2).sum(axis=1).mean()))
     return centered / max(spread, np.finfo(np.float64).tiny)
 

@@ -160,6 +160,8 @@ def _difference(result: Measured, entry: Mapping[str, object]) -> str:
     values = [earlier.get(name) for name in names]
     first = [result.clips[name] for name in names]
     found = paired_difference(first, [math.nan if value is None else float(value) for value in values])
+    if found.n == 0:
+        return f"{NOTHING} (no clip has both)"
     verdict = "" if found.excludes_zero else ", not distinguishable"
     return f"{found.mean:+.{decimals}f} {_ends(found, decimals)} on {found.n} clips{verdict}"
 

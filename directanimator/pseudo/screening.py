@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from pydantic import Field
 
-from directanimator.extraction.store import digest_of_file
 from directanimator.frozen import FrozenSpec
+from directanimator.metrics.clip_folder import digest_of_pixels
 from directanimator.metrics.face_identity import face_recall, fis
 from directanimator.metrics.feature_cache import FeatureCache
 from directanimator.metrics.features import EXTRACTORS, Frames, Networks, Observed, observe, with_needed
@@ -26,8 +26,6 @@ from directanimator.video import read_image, read_video
 IdentityNet = Literal["dlib_face", "arcface"]
 MOST_FPS, MOST_FRAMES = 8.0, 128
 """A clip is looked at at this rate or its own, and more sparsely if it is long."""
-_ANY_SIZE = (1, 1)
-"""Landmarks are compared in pixels, whose scale does not count; in shares of frames of other shapes they would bend."""
 _WINDOW = 16
 MEASURING = 1
 """Bump it when the same clips must get other measures."""
@@ -116,7 +114,7 @@ def measures_of(made: Observed, driving: Observed, reference: Observed, net: Ide
         faces=_number(face_recall(face, driver_shown)),
         expression=_number(flc(*mesh)),
         joints=_number(landmark_recall(*joints)),
-        motion=_number(plc(*joints, _ANY_SIZE, _ANY_SIZE, "person")),
+        motion=_number(plc(*joints, *(seen.frames.shape[1:3] for seen in (made, driving)), "person")),
     )
 
 
@@ -186,12 +184,13 @@ class NetJudge:
         Raises: UserError if a file cannot be read."""
         rate = min(beat.fps, MOST_FPS, MOST_FRAMES * beat.fps / beat.num_frames)
         cache = FeatureCache(features_root())
-        key = f"{digest_of_file(driving)} at {rate!r} per second"
-        driver = self._seen(read_video(driving, fps=rate).frames, cache, key)
-        person = self._seen(read_image(reference)[None], cache, digest_of_file(reference))
+        driver = self._seen(read_video(driving, fps=rate).frames, cache)
+        person = self._seen(read_image(reference)[None], cache)
         made = self._seen(read_video(clip, fps=rate).frames)
         count = min(len(made.frames), len(driver.frames))  # time stamps are rounded
         return measures_of(_first(made, count), _first(driver, count), person, self.net)
 
-    def _seen(self, frames: Frames, cache: FeatureCache | None = None, key: str = "") -> Observed:
+    def _seen(self, frames: Frames, cache: FeatureCache | None = None) -> Observed:
+        """What the nets see; kept by the pixels, since reading a file may change with whatever reads it."""
+        key = digest_of_pixels(frames) if cache else ""
         return observe(self.networks, frames, [self.net], _WINDOW, cache, key)

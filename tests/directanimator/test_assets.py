@@ -234,6 +234,13 @@ def test_list_shows_every_file_as_missing_in_an_empty_cache(cache: Path, capsys:
     assert all(line.startswith("missing") for line in lines)
 
 
+@pytest.mark.parametrize("words", [[], ["fech"], ["list", "more"], ["fetch", "--fast"]])
+def test_other_words_are_refused_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+
 def test_the_command_says_an_error_in_one_line_and_exits_with_2(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,13 +49,26 @@ def test_only_this_machine_sees_it_and_its_errors_are_told_on_it(studio: Studio)
     library = ModuleType("gradio")
     library.Error = PageError
     library.__getattr__ = drawn.__getattr__
-    serve(studio, 7861, library)
-    launched = drawn.Blocks.return_value.__enter__.return_value.launch.call_args.kwargs
+    page, waited = drawn.Blocks.return_value.__enter__.return_value, MagicMock(side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        serve(studio, 7861, library, waited)
+    launched = page.launch.call_args.kwargs
     assert (launched["server_name"], launched["server_port"], launched["share"]) == ("127.0.0.1", 7861, False)
+    assert launched["prevent_thread_lock"]
+    page.close.assert_called_once_with()
     answer = drawn.Button.return_value.click.call_args.args[0]
     with pytest.raises(PageError, match="want both"):
         answer(None, None, 0, "")
     assert [call.kwargs["visible"] for call in drawn.Textbox.call_args_list if "visible" in call.kwargs] == [False]
+
+
+@pytest.mark.parametrize("problem", [OSError("the port is taken"), ValueError("localhost is not accessible")])
+def test_a_page_that_cannot_be_shown_is_told_in_one_line(studio: Studio, problem: Exception) -> None:
+    drawn, library = MagicMock(), ModuleType("gradio")
+    drawn.Blocks.return_value.__enter__.return_value.launch.side_effect = problem
+    library.__getattr__ = drawn.__getattr__
+    with pytest.raises(UserError, match=f"port=7861: {problem}"):
+        serve(studio, 7861, library)
 
 
 def test_without_the_library_one_line_says_how_to_install_it(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from directanimator import pretrain
+from directanimator.data.spec import SYNTH_VERSION
 from directanimator.errors import UserError
 from directanimator.model.codec import PatchCodec
 from directanimator.pretrain import (
@@ -44,11 +45,25 @@ def test_part_and_steps_are_read(part: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["bass"], ["base", "steps=0"], ["base", "steps=-1"], ["base", "steps=x"], ["base", "step=3"]]
+    "words",
+    [
+        [],
+        ["bass"],
+        ["base", "steps=0"],
+        ["base", "steps=-1"],
+        ["base", "steps=x"],
+        ["base", "step=3"],
+        ["base", "steps=3", "steps=4"],
+    ],
 )
 def test_other_words_are_refused_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "codec|base" in capsys.readouterr().out
 
 
 def test_a_near_word_is_suggested() -> None:
@@ -112,16 +127,17 @@ def test_a_pretraining_that_is_killed_goes_on_and_ends_at_the_same_weights(
 
     monkeypatch.setattr(pretrain, "pretraining_root", lambda: tmp_path / "unbroken")
     unbroken, results = fresh(0)
-    run_training(unbroken, "toy", results, 9)
-    monkeypatch.setattr(pretrain, "SYNTH_VERSION", 1_000)
-    other, results = fresh(2)
-    run_training(other, "toy", results, 9)
-    assert not torch.equal(other.model.state_dict()["weight"], unbroken.model.state_dict()["weight"]), "reused"
+    run_training(unbroken, "toy", results, 9, {"codec": "a"})
+    for number, (people, codec) in enumerate([(1_000, "a"), (SYNTH_VERSION, "b")]):
+        monkeypatch.setattr(pretrain, "SYNTH_VERSION", people)
+        other, results = fresh(2 + number)
+        run_training(other, "toy", results, 9, {"codec": codec})
+        assert not torch.equal(other.model.state_dict()["weight"], unbroken.model.state_dict()["weight"]), "reused"
     monkeypatch.setattr(pretrain, "pretraining_root", lambda: tmp_path / "broken")
     state, results = fresh(0)
     with pytest.raises(KeyboardInterrupt):
-        run_training(state, "toy", killed(results, 4), 9)
+        run_training(state, "toy", killed(results, 4), 9, {"codec": "a"})
     resumed, results = fresh(1)
-    run_training(resumed, "toy", results, 9)
+    run_training(resumed, "toy", results, 9, {"codec": "a"})
     torch.testing.assert_close(resumed.model.state_dict(), unbroken.model.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(resumed.model.state_dict(), resumed.ema, rtol=0, atol=0)

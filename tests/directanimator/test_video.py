@@ -236,6 +236,11 @@ def audio_only(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
+def list_of_videos(path: Path) -> None:
+    write_video(path.parent / "real.mp4", smooth(2, 32, 32), 8.0)
+    path.write_text("ffconcat version 1.0\nfile real.mp4\n")
+
+
 def still_image(path: Path) -> None:
     Image.new("RGB", (32, 32)).save(path, format="PNG")
 
@@ -249,6 +254,7 @@ def still_image(path: Path) -> None:
         (missing, "no such file"),
         (audio_only, "no video stream"),
         (still_image, "still image"),
+        (list_of_videos, "list of videos"),
     ],
 )
 def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None], says: str) -> None:

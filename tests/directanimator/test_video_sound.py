@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from directanimator.errors import UserError
 from directanimator.video import read_video, write_frames, write_video
 
-FPS, RATE = 10.0, 16000
+FPS, RATE, PITCH = 10.0, 16000, 440
 SILENT_S = 0.5
 
 
@@ -22,22 +22,22 @@ def frames_of(count: int, side: int = 16) -> UInt8[np.ndarray, "f s s 3"]:
     return np.repeat(levels, side * side * 3).reshape(count, side, side, 3)
 
 
-def write_with_tone(path: Path, count: int, codec: str, seconds: float | None = None, pitch: float = 440.0) -> None:
+def write_with_tone(path: Path, count: int, codec: str, seconds: float | None = None, rate: int = RATE) -> None:
     """A video whose sound is silent for half a second, then a tone."""
     with av.open(str(path), "w") as container:
         picture = container.add_stream("libx264", rate=int(FPS))
         picture.height, picture.width, picture.pix_fmt = 16, 16, "yuv420p"
-        sound = container.add_stream(codec, rate=RATE, layout="mono")
-        time = np.arange(int(RATE * (seconds or count / FPS))) / RATE
-        wave = (0.5 * np.sin(2 * np.pi * pitch * time) * (time >= SILENT_S)).astype(np.float32)
+        sound = container.add_stream(codec, rate=rate, layout="mono")
+        time = np.arange(int(rate * (seconds or count / FPS))) / rate
+        wave = (0.5 * np.sin(2 * np.pi * PITCH * time) * (time >= SILENT_S)).astype(np.float32)
         for pixels in frames_of(count):
             container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(picture.encode(None))
-        resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=RATE)
+        resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=rate)
         block = sound.codec_context.frame_size or 1024
         for start in range(0, len(wave), block):
             part = av.AudioFrame.from_ndarray(wave[None, start : start + block], format="fltp", layout="mono")
-            part.sample_rate, part.pts = RATE, start
+            part.sample_rate, part.pts = rate, start
             for frame in resampler.resample(part):
                 container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
@@ -59,9 +59,21 @@ def heard(path: Path) -> np.ndarray:
     return samples
 
 
-@pytest.mark.parametrize(("name", "codec"), [("in.mp4", "aac"), ("in.mkv", "pcm_s16le"), ("in.mkv", "flac")])
-def test_sound_of_any_format_is_carried_over_in_its_place(tmp_path: Path, name: str, codec: str) -> None:
-    write_with_tone(tmp_path / name, 20, codec)
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("in.mp4", "aac", RATE),
+        ("in.mkv", "pcm_s16le", RATE),
+        ("in.mkv", "flac", RATE),
+        ("in.mkv", "flac", 192_000),
+        ("in.mkv", "pcm_s16le", 11_127),
+        ("in.mkv", "pcm_s16le", 6_000),
+    ],
+)
+def test_sound_of_any_format_and_rate_is_carried_over_in_its_place(
+    tmp_path: Path, name: str, codec: str, rate: int
+) -> None:
+    write_with_tone(tmp_path / name, 20, codec, rate=rate)
     write_frames(tmp_path / "out.mp4", frames_of(20), FPS, sound=tmp_path / name)
     out = heard(tmp_path / "out.mp4")
     assert len(out) / RATE == pytest.approx(2.0, abs=0.1)
@@ -70,7 +82,17 @@ def test_sound_of_any_format_is_carried_over_in_its_place(tmp_path: Path, name: 
     tone = out[int((SILENT_S + 0.1) * RATE) : int(1.5 * RATE)]
     assert np.sqrt(np.mean(tone**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.2)
     pitch = np.argmax(np.abs(np.fft.rfft(tone))) * RATE / len(tone)
-    assert pitch == pytest.approx(440, abs=5)
+    assert pitch == pytest.approx(PITCH, abs=5)
+
+
+def test_sound_that_nobody_can_decode_is_left_out(tmp_path: Path) -> None:
+    write_with_tone(tmp_path / "in.mkv", 10, "pcm_s16le")
+    known = (tmp_path / "in.mkv").read_bytes()
+    assert known.count(b"A_PCM/INT/LIT") == 1
+    (tmp_path / "in.mkv").write_bytes(known.replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
+    write_frames(tmp_path / "out.mp4", frames_of(10), FPS, sound=tmp_path / "in.mkv")
+    assert len(heard(tmp_path / "out.mp4")) == 0
+    assert len(read_video(tmp_path / "out.mp4").frames) == 10
 
 
 def test_the_picture_is_the_first_stream(tmp_path: Path) -> None:

@@ -135,6 +135,14 @@ def test_windows_that_differ_show_in_the_seams_alone(offset: int) -> None:
     assert report.change_ratio > 1.5
 
 
+@given(st.integers(8, 60))
+def test_windows_that_meet_without_an_overlap_show_their_jumps_in_the_seams(offset: int) -> None:
+    report = seams_of(moving(60), 12, 0, float(offset)).report()
+    assert report.interior_change == pytest.approx(1)
+    assert report.seam_change == pytest.approx(offset, abs=1.01)
+    assert np.isnan(report.disagreement)
+
+
 def test_drift_is_how_far_windows_stray_from_the_first_one() -> None:
     flat = np.full((40, 2, 2, 3), 50.0)
     assert seams_of(flat, 10, 2).report().drift == (0, 0, 0, 0, 0)

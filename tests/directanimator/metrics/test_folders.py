@@ -63,6 +63,14 @@ def report(root):
     return record | {"by_name": {entry["metric"]: entry for entry in record["metrics"]}}
 
 
+def test_what_was_measured_is_shown_even_if_no_report_can_be_written(pair, capsys):
+    (pair / "out").touch()
+    assert run(pair) == 2
+    said = capsys.readouterr()
+    assert "psnr (dB)" in said.out
+    assert len(said.err.splitlines()) == 1
+
+
 def test_the_report_holds_means_intervals_and_every_clip(pair, capsys):
     assert run(pair) == 0
     wanted = {f"clip_{number}": psnr(noisy(number), clip(number) // 2) for number in range(7)}
@@ -139,6 +147,14 @@ def test_what_agrees_is_measured_and_what_is_left_out_is_listed(pair, capsys, na
     untouched = whole.keys() - {line.partition(":")[0]}
     assert {key: clips[key] for key in untouched} == pytest.approx({key: whole[key] for key in untouched})
     assert ("clip_5" in clips) is True
+
+
+def test_a_clip_with_a_colon_in_its_name_is_not_called_left_out(pair):
+    for role, frames in (("generated", 3), ("target", 4)):
+        write(pair / role, "12:30", clip(0, frames))
+    assert run(pair, "match=common") == 0
+    (line,) = [line for line in report(pair)["left_out"] if line.startswith("12:30")]
+    assert line.endswith("(the first 3 are measured)")
 
 
 def test_nothing_in_common_is_refused(pair, capsys):
@@ -263,6 +279,18 @@ def test_a_clip_that_either_report_has_no_value_of_leaves_the_difference_of_the_
     run(pair, f"against={earlier}")
     (line,) = [line for line in report(pair)["differences"] if line.startswith("psnr:")]
     assert "on 6 clips" in line
+
+
+def test_where_no_clip_has_both_values_nothing_is_said_of_a_difference(pair):
+    run(pair)
+    earlier = pair / "earlier.json"
+    before = json.loads((pair / "out" / "report.json").read_text())
+    entry = next(entry for entry in before["metrics"] if entry["metric"] == "psnr")
+    entry["clips"] = dict.fromkeys(entry["clips"])
+    earlier.write_text(json.dumps(before))
+    run(pair, f"against={earlier}")
+    (line,) = [line for line in report(pair)["differences"] if line.startswith("psnr:")]
+    assert line == "psnr: - (no clip has both)"
 
 
 def test_reports_on_another_target_are_not_compared_and_the_field_is_named(pair):

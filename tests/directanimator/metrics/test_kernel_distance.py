@@ -1,10 +1,12 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from directanimator.metrics import kernel_distance as module
 from directanimator.metrics.kernel_distance import kernel_distance
 from tests.strategies import seeds
 
@@ -30,6 +32,29 @@ def test_it_is_the_sum_over_pairs_of_different_clips(seed, frames, others, paire
 
     wanted = mean(first, first, True) + mean(second, second, True) - 2 * mean(first, second, paired)
     assert kernel_distance(first, second, paired) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+@given(seeds(), FRAMES, st.integers(1, 30))
+def test_it_is_the_same_whatever_is_held_at_once(seed, frames, rows):
+    rng = np.random.default_rng(seed)
+    first, second = clips_of(rng, frames), clips_of(rng, frames, mean=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROWS_AT_ONCE", rows)
+        parts = kernel_distance(first, second)
+    assert parts == pytest.approx(kernel_distance(first, second), rel=1e-9, abs=1e-9)
+
+
+def test_what_is_held_at_once_grows_with_the_frames_not_with_their_square():
+    def peak(clips):
+        rng = np.random.default_rng(0)
+        sets = [[rng.normal(size=(64, 8)) for _ in range(clips)] for _ in range(2)]
+        tracemalloc.start()
+        kernel_distance(*sets)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(64) <= 3 * peak(32)
 
 
 @given(seeds(), FRAMES, seeds())

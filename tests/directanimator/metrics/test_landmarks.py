@@ -40,8 +40,7 @@ def test_the_size_of_the_frames_does_not_matter(first, second, height, width, no
     a, b = points(first), points(second)
     wanted = plc(a, b, (100, 100), (100, 100), normalizer)
     factor = np.array([width / 100, (height if normalizer == "image" else width) / 100], np.float32)
-    size = (height, width) if normalizer == "image" else (width, width)
-    assert plc(a * factor, b, size, (100, 100), normalizer) == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    assert plc(a * factor, b, (height, width), (100, 100), normalizer) == pytest.approx(wanted, rel=1e-3, abs=1e-5)
 
 
 @given(seeds(), seeds(), st.floats(0.2, 8), st.floats(-300, 300), st.floats(-300, 300))
