@@ -4,14 +4,14 @@ from ablations.ablation import Ablation, Expectation, Published, Value
 
 _WORSE = Expectation(metric="cross/psnr_foreground", direction="lower", at_least=0.3)
 _FEW: dict[str, Value] = {"data.num_train_clips": 154}
-"""A tenth of the default preset's clips, as the paper's 500 are of 5,000."""
+"""A tenth of the default preset's clips, as the paper's 500 are of 5,000. The same-ID stage has no others either."""
 _CLEAN: dict[str, Value] = {"data.cue_quality": "pseudo", "data.cue_strength": 0.2}
 _DIRTY: dict[str, Value] = {"data.cue_quality": "pseudo", "data.cue_strength": 0.8}
 _PUBLISHED_BY_ONE = "from the less trusted of two readings"
 
 FEW_TRUE_PAIRS = Ablation(
     name="few_true_pairs",
-    question="Are a tenth of the true pairs too few?",
+    question="Are a tenth of the true pairs too few, for both stages?",
     edits=_FEW,
     expects=_WORSE,
 )

@@ -437,7 +437,7 @@ def _sound_track(container: "OutputContainer", source: Path | None) -> Iterator[
         if sound is None:  # or one in a format that is not known
             yield lambda until: None
             return
-        packets = _sound_packets(sound, container, _picture_start(sounding), source)
+        packets = _sound_packets(sounding, sound, container, source)
         held: list[tuple[Fraction, Packet[AudioStream]]] = []
 
         def write_until(until: Fraction) -> None:
@@ -461,14 +461,14 @@ def _picture_start(container: "InputContainer") -> Fraction:
 
 
 def _sound_packets(
-    sound: "AudioStream", target: "OutputContainer", zero: Fraction, path: Path
+    source: "InputContainer", sound: "AudioStream", target: "OutputContainer", path: Path
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    """Start in seconds after `zero`, and packet, of a file's sound, ready for the target.
+    """Start in seconds after the picture's, and packet, of a file's sound, ready for the target.
 
     The target's stream is made at once, since none can be added once its header is written."""
     import av
 
-    source = sound.container
+    zero = _picture_start(source)
     if sound.codec_context.name in _SOUND_OF_MP4:
         return _copied(_read(source.demux(sound), path), target.add_stream_from_template(sound), zero)
     layout = "stereo" if sound.channels > 1 else "mono"

@@ -30,7 +30,7 @@ def main(tokens: Sequence[str]) -> int:
     started = time.monotonic()
     runs: dict[str, RunDirectory] = {}
     for number, name in enumerate(VARIANTS, start=1):
-        resolved = resolve([*tokens, f"ablation={name}"], options=())
+        resolved = resolve([*tokens, f"ablation={name}"], options=("--debug", "--help"))
         say(f"[{number}/{len(VARIANTS)}] {name}: {resolved.ablation.question or 'the full method'}")
         try:
             runs[name] = run_experiment(resolved.spec, {"preset": resolved.preset.name, "ablation": name})

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
+from ablations.registry import ABLATIONS
 from directanimator.data.pool import Rows
 from directanimator.errors import UserError
 from directanimator.model.backbone import CueBackbone
@@ -26,6 +27,7 @@ from directanimator.model.spec import ModelSpec, Precision
 from directanimator.objective.noise_process import published_settings
 from directanimator.places import runs_root
 from directanimator.training.loop import make_accelerator
+from experiments.edit import diff, format_value
 from experiments.evaluation.evaluate import evaluate, is_evaluated
 from experiments.evaluation.measures import check_networks, networks_for
 from experiments.evaluation.preview import preview
@@ -40,7 +42,8 @@ from experiments.pools import (
     text_tokens,
     train_pool,
 )
-from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, RunDirectory, Status, commit_tags
+from experiments.presets import DEFAULT_PRESET, PRESETS
+from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, VARIANT_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
     WEIGHTS_TAG,
     ExperimentSpec,
@@ -96,6 +99,14 @@ def how_computed(spec: ExperimentSpec) -> str:
     return f"{computed_in(spec)} on {device}" + (f" in each of {processes} processes" if processes > 1 else "")
 
 
+def variant_of(spec: ExperimentSpec, preset: str, ablation: str) -> str:
+    """What is trained, but for its seed, in the words that ask for it: only seeds of one variant are averaged."""
+    told = {"seed", *ABLATIONS[ablation].edits}
+    others = {path: value for path, value in diff(PRESETS[preset].spec, spec).items() if path not in told}
+    words = [f"preset={preset}"] if preset != DEFAULT_PRESET else []
+    return ", ".join([ablation, *words, *(f"{path}={format_value(value)}" for path, value in others.items())])
+
+
 def _with(before: str | None, now: str) -> str:
     """What a training that went on elsewhere was made by or computed in: all of it."""
     return now if before is None else before if now in before.split(", then ") else f"{before}, then {now}"
@@ -122,7 +133,9 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         "data_fingerprint": data_fingerprint(spec),
         WEIGHTS_TAG: weights_fingerprint(spec),
     }
-    name = f"{stage}-{print_of_stage}"
+    if stage == "cross_id" and not {"trial", "reproduction_of"} & tags.keys():
+        known[VARIANT_TAG] = variant_of(spec, tags["preset"], tags["ablation"])
+    name = stage_name(spec, stage)
     run = RunDirectory(runs_root() / name)
     if not _is_finished(run):  # or its numbers would be told to be of this commit, and of these videos
         before = run.record().tags if run.record_file.exists() else {}
@@ -162,15 +175,19 @@ def check_same_clips(spec: ExperimentSpec) -> None:
 
     Raises: UserError."""
     for stage in get_args(Stage):
-        run, now = RunDirectory(runs_root() / stage_name(spec, stage)), origin_tags(spec, stage)
-        tags = run.record().tags if run.record_file.exists() else {}
-        for what in ORIGIN_TAGS:
-            if what in tags and tags[what] != now.get(what):
-                place = spec.model.base if what == BASE_TAG else spec.data.folder
-                raise UserError(
-                    f"{run.path} was begun with other {what} in {place} ({tags[what]}, now {now.get(what)}); "
-                    f"remove that directory, and the run is made with what is there"
-                )
+        run = RunDirectory(runs_root() / stage_name(spec, stage))
+        if other := other_origin(run, spec, stage):
+            raise UserError(f"{other}; remove that directory, and the run is made with what is there")
+
+
+def other_origin(run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> str:
+    """That the run, if there is one, was begun with other videos, pairs or base than are there now; empty if not."""
+    tags, now = run.record().tags if run.record_file.exists() else {}, origin_tags(spec, stage)
+    for what in ORIGIN_TAGS:
+        if what in tags and tags[what] != now.get(what):
+            place = spec.model.base if what == BASE_TAG else spec.data.folder
+            return f"{run.path} was begun with other {what} in {place} ({tags[what]}, now {now.get(what)})"
+    return ""
 
 
 def start_fresh(spec: ExperimentSpec) -> None:
@@ -199,7 +216,10 @@ def run_stage(
     Raises: StoppedTrainingError after SIGINT or SIGTERM, or when given up, with the run's status set."""
     status: Status = "failed"
     networks = networks_for(job.spec, job.stage)
-    was_done = _is_finished(run) and is_trained(run) and is_evaluated(run, job.spec, networks)
+    # A finished teacher keeps the scores of the run that it was trained for: others have other samplers and splits.
+    is_judged = job.stage == "same_id" and _is_finished(run) and run.evaluation_file.exists()
+    is_judged = is_judged or is_evaluated(run, job.spec, networks)
+    was_done = _is_finished(run) and is_trained(run) and is_judged
     if accelerator.is_main_process and not was_done:
         run.update(status="running")
     tracker.start(run)
@@ -207,7 +227,7 @@ def run_stage(
         if not is_trained(run):
             train_stage(job, run, accelerator)
         model = trained_model(run, job.spec)
-        if accelerator.is_main_process and not is_evaluated(run, job.spec, networks):
+        if accelerator.is_main_process and not is_judged:
             evaluate(model.to(accelerator.device), codec, job.spec, run, networks)
         status = "finished"
     except (StoppedTrainingError, KeyboardInterrupt):
@@ -216,6 +236,8 @@ def run_stage(
     finally:
         if accelerator.is_main_process and not was_done:  # what was finished keeps its seal, and shows if it was edited
             run.finish() if status == "finished" else run.update(status=status)
+            if status == "finished":  # there is nothing to go on with, and it is four times as large as the model
+                shutil.rmtree(run.checkpoint, ignore_errors=True)
         tracker.finish()
     accelerator.wait_for_everyone()
     return model

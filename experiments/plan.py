@@ -83,7 +83,7 @@ def main(tokens: Sequence[str]) -> int:
         print(USAGE)
         return 0
     machine, rest = read_machine(tokens)
-    spec = resolve(rest, also=(*MACHINE_KEYS, "utilization")).spec
+    spec = resolve(rest, options=("--debug", "--help"), also=(*MACHINE_KEYS, "utilization")).spec
     check_batch(spec, machine)
     plan = make_plan(spec, machine)
     print(render(plan, spec, machine))

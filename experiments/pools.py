@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -77,7 +78,7 @@ def _encoders_of_worker(model: ModelSpec) -> tuple[VideoCodec, TextEncoder | Non
 
 def _device_of_worker() -> str:
     """One GPU after another, where there are any."""
-    number = multiprocessing.current_process().name.rpartition("-")[2]  # workers are counted, the main process is not
+    number = re.split("[-:]", multiprocessing.current_process().name)[-1]  # the workers' names end in their number
     gpus = torch.cuda.device_count()
     return f"cuda:{int(number) % gpus}" if gpus and number.isdigit() else device_kind()
 

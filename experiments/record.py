@@ -99,7 +99,7 @@ class MetricsLog:
         """The whole records after a place, and the place to read from next time. All records, if the line before that
         place is no longer there, because a resumed run has cut the log meanwhile.
 
-        Raises: UserError naming file and line where a line is not a record."""
+        Raises: UserError naming file and line, counted from that place, where a line is not a record."""
         try:
             with self.path.open("rb") as file:
                 file.seek(place.offset - len(place.line))
@@ -136,6 +136,8 @@ class MirrorState(FrozenSpec):
     """Of the model directory that `model_id` holds whole; None while it is being sent."""
 
 
+VARIANT_TAG = "variant"
+"""The tag of what was trained, but for its seed."""
 COMPUTED_IN_TAG = "computed_in"
 """In what precision a run is computed, and on how many threads."""
 TITLE_TAG = "title"

@@ -1,7 +1,8 @@
 """`python -m experiments.reproduce run=cross_id-ffe556`: rebuilds a run from its record, and says if the numbers agree.
 
 Everything is made anew, clips and teacher included, in a place of its own; the recorded run is only read. Exit status
-0 if every number is equal, 1 if one differs. The same command goes on after an interruption; `--fresh` starts over.
+0 if every number is equal, 1 if one differs. The same command goes on after an interruption, unless the code is another
+now, and shows what is finished; `--fresh` starts over. What nets saw in a folder's videos is not looked at again.
 `micro_batch=N`, `checkpointing=true` and `sharding=true` are taken as `experiments.run` takes them."""
 
 import json
@@ -19,10 +20,10 @@ from directanimator.extraction.store import digest_of_file
 from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
-from experiments.execution import EXECUTION_WORDS, Execution, read_execution
+from experiments.execution import EXECUTION_WORDS, Execution, is_first_process, read_execution
 from experiments.presets import SMOKE
-from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, environment
-from experiments.spec import ExperimentSpec, stage_fingerprint
+from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, commit_tags, environment
+from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
 from experiments.tracking.address import default_uri
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ def main(tokens: Sequence[str]) -> int:
     run = find_run(request.words["run"])
     spec = recorded_spec(run)
     check_comparable(run, spec)
-    for note in notes(run, spec):
-        print(f"note: {note}", flush=True)
+    if is_first_process():
+        for note in notes(run, spec):
+            print(f"note: {note}", flush=True)
     return _reproduce(run, spec, execution, fresh="--fresh" in request.options)
 
 
@@ -72,8 +74,8 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, execution: Execution, fr
     from experiments.stage import InterruptedTrainingError
 
     place = mlruns_root() / "reproductions" / run.path.name
-    if fresh:
-        shutil.rmtree(place, ignore_errors=True)
+    if is_first_process():
+        _clear(place, run.path.name, fresh)
     tags = run.record().tags
     told = {"preset": tags.get("preset", ""), "ablation": tags.get("ablation", ""), "reproduction_of": run.path.name}
     address = default_uri()
@@ -83,9 +85,24 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, execution: Execution, fr
     except InterruptedTrainingError as stop:
         print(stop)
         return stop.exit_status
+    if not is_first_process():
+        return 0
     lines = compare(run, rebuilt)
     print(_rendered(run, rebuilt, lines))
     return 0 if all(line.agrees for line in lines) else 1
+
+
+def _clear(place: Path, name: str, fresh: bool) -> None:
+    """Nothing; removes an earlier rebuild if that is asked for or other code made it; says so if one is finished."""
+    earlier = RunDirectory(place / runs_root().name / name)
+    tags = earlier.record().tags if earlier.record_file.exists() else {}
+    is_of_other_code = any(tags.get(tag, now) != now for tag, now in commit_tags().items())
+    if is_of_other_code and not fresh:
+        print(f"note: an earlier rebuild, of commit {tags['commit'][:12]}, is made anew", flush=True)
+    if fresh or is_of_other_code:
+        shutil.rmtree(place, ignore_errors=True)
+    elif tags and earlier.status == "finished":
+        print("note: it was rebuilt before, by this very commit; --fresh makes it anew", flush=True)
 
 
 @contextmanager
@@ -139,9 +156,11 @@ def recorded_spec(run: RunDirectory) -> ExperimentSpec:
     _check_paths(run, found.keys())
     spec = edit(SMOKE.spec, {path: tuple(v) if isinstance(v, list) else v for path, v in found.items()})
     if stage_fingerprint(spec, "cross_id") != record.tags.get("fingerprint"):
-        if run.was_edited() is False:
-            raise UserError(f"{run.path.name} was made with another version of the synthetic humans or of the base")
-        raise UserError(f"{run.spec_file} {DAMAGED}")
+        if run.was_edited():
+            raise UserError(f"{run.spec_file} {DAMAGED}")
+        unsealed = ", or was edited" if run.was_edited() is None else ""  # only what finished can tell
+        other = f"was made with another version of the synthetic humans or of the base{unsealed}"
+        raise UserError(f"{run.path.name} {other}")
     return spec
 
 
@@ -164,9 +183,11 @@ def _check_paths(run: RunDirectory, found: "AbstractSet[str]") -> None:
 def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
     """Nothing, if the run's numbers can be compared with new ones.
 
-    Raises: UserError if the run is unfinished, was edited, or was measured by another protocol."""
+    Raises: UserError if the run is unfinished, was edited, was made of other videos, pairs or base than are there now,
+        or was measured by another protocol."""
     from experiments.evaluation.evaluate import is_evaluated
     from experiments.evaluation.measures import networks_for
+    from experiments.experiment import other_origin
 
     if run.status != "finished":
         raise UserError(f"{run.path.name} is {run.status}, not finished; finish it with the command that started it")
@@ -176,6 +197,10 @@ def check_comparable(run: RunDirectory, spec: ExperimentSpec) -> None:
             raise UserError(f"{part.evaluation_file} is missing, so there is nothing to compare with")
         if part.was_edited():
             raise UserError(f"{part.path} {DAMAGED}")
+    stages: dict[Stage, RunDirectory] = {"same_id": teacher, "cross_id": run}
+    for stage, part in stages.items():
+        if other := other_origin(part, spec, stage):
+            raise UserError(f"{other}, so its numbers cannot be made again")
     if not is_evaluated(run, spec, networks_for(spec, "cross_id")):
         raise UserError(f"{run.path.name} was evaluated by another protocol; numbers of two protocols are not compared")
 
@@ -221,11 +246,12 @@ def compare(run: RunDirectory, rebuilt: RunDirectory) -> list[Line]:
 
 def _compare_taught(old: Mapping[str, object], new: Mapping[str, object]) -> list[Line]:
     """Whether the teacher's scores agree, where they can: one that was trained for another run has that one's subsets,
-    and its sampling."""
+    sampling and split."""
     clips, others = old["clips"], new["clips"]
     assert isinstance(clips, Mapping)
     assert isinstance(others, Mapping)
-    shared = [subset for subset in clips if subset in others] if old.get("sampling") == new.get("sampling") else []
+    is_alike = all(old.get(key) == new.get(key) for key in ("sampling", "protocol"))
+    shared = [subset for subset in clips if subset in others] if is_alike else []
     first, second = ({subset: found[subset] for subset in shared} for found in (clips, others))
     return [_compare_part("teacher's scores", dict(_leaves(first)), dict(_leaves(second)))] if shared else []
 

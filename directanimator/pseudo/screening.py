@@ -114,7 +114,7 @@ def measures_of(made: Observed, driving: Observed, reference: Observed, net: Ide
         faces=_number(face_recall(face, driver_shown)),
         expression=_number(flc(*mesh)),
         joints=_number(landmark_recall(*joints)),
-        motion=_number(plc(*joints, *(seen.frames.shape[1:3] for seen in (made, driving)), "person")),
+        motion=_number(plc(*joints, made.frames.shape[1:3], driving.frames.shape[1:3], "person")),
     )
 
 

@@ -33,7 +33,7 @@ def main(tokens: Sequence[str]) -> int:
     if "--help" in tokens:
         print(__doc__)
         return 0
-    spec = resolve(tokens, options=()).spec
+    spec = resolve(tokens, options=("--debug", "--help")).spec
     accelerator = launch(spec)
     job = StageJob(edit(spec, {"same_id.steps": STEPS}), "same_id", train_pool(spec), teacher=None)
     with tempfile.TemporaryDirectory() as place:

@@ -30,7 +30,8 @@ from experiments.spec import ExperimentSpec
 
 NOISE_SEED = 20260605
 """Root of the sampler's noise: the same for every variant and seed, so that clips are paired."""
-BATCH = 16
+BATCH, BATCH_SIDE = 16, 64
+"""Clips sampled at once, of frames of that side."""
 
 KEPT = len(get_args(Subset)) + 2
 """Sets of clips that are kept: every subset, and the few that either stage shows while it is trained."""
@@ -97,12 +98,18 @@ def clip_noise(index: int, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(NOISE_SEED + index))
 
 
+def clips_at_once(side: int) -> int:
+    """How many clips of frames of that side are sampled together: about as many pixels for every side, at least one."""
+    return max(1, BATCH * BATCH_SIDE**2 // side**2)
+
+
 def generate_clips(
     model: CueBackbone, codec: VideoCodec, clips: Sequence[TestClip], spec: ExperimentSpec
 ) -> list[UInt8[np.ndarray, "f h w 3"]]:
     """The model's answers to test clips, which are the first of their subset."""
-    starts = progress(range(0, len(clips), BATCH), "sampling", total=math.ceil(len(clips) / BATCH))
-    return [frames for start in starts for frames in answer(model, codec, clips[start : start + BATCH], spec, start)]
+    size = clips_at_once(spec.data.size)
+    starts = progress(range(0, len(clips), size), "sampling", total=math.ceil(len(clips) / size))
+    return [frames for start in starts for frames in answer(model, codec, clips[start : start + size], spec, start)]
 
 
 @torch.no_grad()

@@ -45,6 +45,8 @@ from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
 
 NUM_SHEET_ROWS = 10
+SHEET_SIDE = 128
+"""Smaller frames are enlarged to it on sheets."""
 NUM_VIDEOS = 6
 GALLERY = "worst_clips.html"
 GALLERY_FROM_REPORT = f"../{GALLERY}"
@@ -248,7 +250,7 @@ def _write_media(
         SheetRow(clip.item.reference, clip.driving, dropped(clip.cues, spec.cues), frames, clip.item.target, str(index))
         for index, (clip, frames) in enumerate(zip(clips[:NUM_SHEET_ROWS], generated, strict=False))
     ]
-    _write_image(directory / f"{subset}_sheet.png", contact_sheet(rows))
+    _write_image(directory / f"{subset}_sheet.png", contact_sheet(rows, scale=max(1, SHEET_SIDE // spec.data.size)))
     for index, row in enumerate(rows[:NUM_VIDEOS]):
         write_video(directory / f"{subset}_{index:02d}.mp4", comparison_video(row), spec.data.fps)
     strip = cue_strip(rows[0].driving, clips[0].driving_mask, rows[0].cues)

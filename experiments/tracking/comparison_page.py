@@ -1,10 +1,11 @@
-"""The page of MLflow that a researcher wants first: finished runs by ablation, seeds together, columns that tell.
+"""The page of MLflow that a researcher wants first: finished runs by variant, seeds together, columns that tell.
 
 MLflow shares the state of a page by a tag of the experiment that the page's address names; so it can be prepared."""
 
 import json
 from collections.abc import Iterator
 
+from experiments.record import VARIANT_TAG
 from experiments.tracking.server import connected_client, failures_explained
 
 KEY = "ablations"
@@ -17,15 +18,16 @@ _STATE_TAG, _KIND_TAG = f"mlflow.sharedViewState.{KEY}", "mlflow.experimentKind"
 def columns() -> Iterator[str]:
     """MLflow's names of the columns: who is compared, by what."""
     yield from ("attributes.`Run Name`", "attributes.`Duration`")
-    yield from (f"tags.`{name}`" for name in ("ablation", "seed", "preset"))
+    yield from (f"tags.`{name}`" for name in (VARIANT_TAG, "seed"))
     yield from (f"metrics.`cross/{name}`" for name in METRICS)
     yield "metrics.`self/motion`"
 
 
 def page_state() -> dict[str, object]:
-    """What is shown: evaluated students, grouped by ablation with the mean over seeds, best first."""
+    """What is shown: evaluated students, grouped by variant with the mean over seeds, best first. Trials of sweeps and
+    reproductions, which are measured on other clips or are no further seeds, have no variant."""
     return {
-        "searchFilter": "tags.stage = 'cross_id' and attributes.status = 'FINISHED'",
+        "searchFilter": f"tags.{VARIANT_TAG} LIKE '%' and attributes.status = 'FINISHED'",
         "orderByKey": "metrics.`cross/psnr_foreground`",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -33,7 +35,7 @@ def page_state() -> dict[str, object]:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns()),
-        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "ablation"}]},
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": VARIANT_TAG}]},
     }
 
 

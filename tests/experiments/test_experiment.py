@@ -1,5 +1,6 @@
 """What one training leaves behind in the process that starts the next, and what trainings beside each other see."""
 
+import json
 import os
 import threading
 import time
@@ -17,9 +18,19 @@ from directanimator.model.backbone import CueBackbone
 from directanimator.model.codec import VideoCodec
 from experiments import experiment
 from experiments.edit import edit
-from experiments.experiment import Start, adopt_trained, claim_stage, is_trained, launch, start_fresh, train_teacher
+from experiments.experiment import (
+    Start,
+    adopt_trained,
+    claim_stage,
+    is_trained,
+    launch,
+    start_fresh,
+    train_teacher,
+    variant_of,
+)
 from experiments.presets import PRESETS
-from experiments.record import COMPUTED_IN_TAG, RunDirectory
+from experiments.record import COMPUTED_IN_TAG, VARIANT_TAG, RunDirectory
+from experiments.spec import ExperimentSpec
 from experiments.stage import StageJob
 from experiments.tracking.tracker import NullTracker
 from tests.two_processes import on_two_processes
@@ -123,10 +134,45 @@ def test_a_finished_run_is_shown_as_it_is_and_an_unfinished_one_is_sealed(
     if was_sealed:
         run.finish()
         run.metrics.append(1, {"train/loss": 0.0})
+    run.checkpoint.mkdir()
     job = StageJob(SMOKE, "cross_id", {}, teacher=None)
     experiment.run_stage(job, run, launch(SMOKE), NullTracker(), cast(VideoCodec, None))
     assert run.status == "finished"
     assert run.was_edited() == was_sealed
+    assert run.checkpoint.exists() == was_sealed, "what this call finished has no checkpoint any more"
+
+
+def test_a_finished_teacher_keeps_the_scores_of_the_run_that_it_was_trained_for(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = claim_stage(SMOKE, "same_id", TAGS)
+    marked_as_trained(teacher)
+    teacher.evaluation_file.write_text(json.dumps({"protocol": "of the test split"}))
+    teacher.finish()
+    monkeypatch.setattr(experiment, "trained_model", lambda run, spec: nn.Identity())
+    other = edit(SMOKE, {"evaluation.split": "val", "sampling.num_steps": 5})
+    job = StageJob(other, "same_id", {}, teacher=None)
+    experiment.run_stage(job, teacher, launch(other), NullTracker(), cast(VideoCodec, None))
+    assert json.loads(teacher.evaluation_file.read_text()) == {"protocol": "of the test split"}
+    assert not teacher.was_edited()
+
+
+def variant(spec: ExperimentSpec, **tags: str) -> str | None:
+    return claim_stage(spec, "cross_id", {**TAGS, **tags}).record().tags.get(VARIANT_TAG)
+
+
+def test_seeds_of_one_variant_have_one_name_and_whatever_else_is_other_another(runs: Path) -> None:
+    assert variant(SMOKE) == variant(edit(SMOKE, {"seed": 7})) == "full, preset=smoke"
+    assert variant(edit(SMOKE, {"same2x.weight": 0.25})) == "full, preset=smoke, same2x.weight=0.25"
+    bare = edit(SMOKE, {"cues.face.enabled": False})
+    assert variant(bare, ablation="no_face_cue") == "no_face_cue, preset=smoke"
+    assert variant_of(PRESETS["cpu"].spec, "cpu", "full") == "full"
+
+
+def test_trials_reproductions_and_teachers_are_seeds_of_no_variant(runs: Path) -> None:
+    assert variant(edit(SMOKE, {"seed": 1}), study="s", trial="0") is None
+    assert variant(edit(SMOKE, {"seed": 2}), reproduction_of="r") is None
+    assert VARIANT_TAG not in claim_stage(SMOKE, "same_id", TAGS).record().tags
 
 
 def test_starting_over_removes_both_stages_but_nothing_that_is_in_use(runs: Path) -> None:

@@ -141,12 +141,15 @@ def test_a_base_that_a_person_brought_is_named_by_its_bytes_and_ours_by_the_spec
     assert origin_tags(spec, "same_id") == {}
 
 
+@pytest.mark.parametrize("name", ["SpawnProcess-", "SpawnProcess-1:"])
 @pytest.mark.parametrize(("gpus", "devices"), [(0, {"cpu"}), (1, {"cuda:0"}), (3, {"cuda:0", "cuda:1", "cuda:2"})])
-def test_workers_share_the_gpus_evenly(monkeypatch: pytest.MonkeyPatch, gpus: int, devices: set[str]) -> None:
+def test_workers_share_the_gpus_evenly_also_those_of_a_worker(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, devices: set[str], name: str
+) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     found = []
     for number in range(7, 7 + len(devices)):
-        monkeypatch.setattr(current_process(), "name", f"SpawnProcess-{number}")
+        monkeypatch.setattr(current_process(), "name", f"{name}{number}")
         found.append(pools._device_of_worker())
     assert (set(found), len(found)) == (devices, len(devices))
 

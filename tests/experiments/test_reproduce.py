@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from directanimator.atomic import write_json
 from directanimator.errors import UserError
 from experiments import experiment
-from experiments.edit import leaves
+from experiments.edit import edit, leaves
 from experiments.evaluation import evaluate
 from experiments.execution import Execution
 from experiments.presets import PRESETS
-from experiments.record import COMPUTED_IN_TAG, MetricRecord, RunDirectory
+from experiments.record import COMPUTED_IN_TAG, MetricRecord, RunDirectory, commit_tags
 from experiments.reproduce import compare, compare_curves, compare_scores, find_run, main, notes, recorded_spec
 from experiments.spec import ExperimentSpec, stage_fingerprint, stage_leaves
 
@@ -298,6 +298,67 @@ def test_the_verdict_is_the_exit_status(
     assert ("1e-07" in shown) == (status == 1)
     assert before == {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     assert os.environ["DIRECTANIMATOR_RUNS"] == str(root)
+
+
+@pytest.mark.parametrize(
+    ("commit", "words", "is_kept", "said"),
+    [
+        (None, [], True, "--fresh makes it anew"),
+        ("another", [], False, "of commit another, is made anew"),
+        (None, ["--fresh"], False, ""),
+    ],
+)
+def test_an_earlier_rebuild_is_shown_only_if_it_is_of_this_code(
+    run: RunDirectory,
+    root: Path,
+    commit: str | None,
+    words: list[str],
+    is_kept: bool,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    earlier = recorded(root / "reproductions" / run.path.name / "runs")
+    earlier.update(tags={**commit_tags(), **({"commit": commit} if commit else {})})
+    found: list[bool] = []
+
+    def rebuild(spec: ExperimentSpec, *_: object, **__: object) -> RunDirectory:
+        found.append(earlier.path.exists())
+        return earlier if found[-1] else recorded(Path(os.environ["DIRECTANIMATOR_RUNS"]) / "runs", spec)
+
+    monkeypatch.setattr(experiment, "run_experiment", rebuild)
+    main([f"run={run.path.name}", *words])
+    assert found == [is_kept]
+    assert said in capsys.readouterr().out
+
+
+def test_a_run_of_other_videos_cannot_be_made_again(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.update(tags={"videos": "others"})
+    run.finish()
+    with pytest.raises(UserError, match=r"was begun with other videos .*cannot be made again"):
+        main([f"run={run.path.name}"])
+
+
+def test_an_unfinished_run_of_another_version_is_not_called_edited(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = edit(SPEC, {"seed": 3})
+    tags = {"stage": "cross_id", "fingerprint": stage_fingerprint(spec, "cross_id")}
+    recorded_as = stage_leaves(spec, "cross_id")
+    made = RunDirectory.claim(root / "runs", "cross_id-1", spec=recorded_as, tags=tags, experiment="e")
+    monkeypatch.setattr("experiments.spec.SYNTH_VERSION", 1_000)
+    with pytest.raises(UserError, match="another version of the synthetic humans or of the base, or was edited"):
+        recorded_spec(made)
+
+
+@pytest.mark.parametrize("key", ["sampling", "protocol"])
+def test_scores_of_a_teacher_that_was_judged_for_another_run_are_not_compared(run: RunDirectory, key: str) -> None:
+    rebuilt = recorded(run.path.parents[1] / "again" / "runs", motion=0.7)
+    names = [line.name for line in compare(run, rebuilt)]
+    assert "teacher's scores" in names
+    teacher = RunDirectory.open(rebuilt.path.parent / "same_id-0")
+    change_json(teacher.evaluation_file, lambda found: found[key].update({"other": 1}))
+    assert "teacher's scores" not in [line.name for line in compare(run, rebuilt)]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ START_S = 120
 
 @pytest.fixture(scope="module")
 def addresses(swept: Swept) -> Iterator[tuple[str, str, str]]:
-    """MLflow's, the dashboard's, and that of the prepared page of ablations; both servers answer."""
+    """MLflow's, the dashboard's, and that of the prepared page of variants; both servers answer."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.ui"], env=swept.environment(), stdout=subprocess.PIPE, text=True
     )
@@ -77,11 +77,12 @@ def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
         assert str(json.loads((run / "spec.json").read_text())["same2x.weight"]) in page
 
 
-def test_the_prepared_page_shows_finished_students_by_ablation(
+def test_the_prepared_page_shows_finished_students_by_variant_and_no_trials(
     addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
     page = dom(addresses[2], "Group: ")
-    assert "Group: full" in page
+    assert page.count("Group: full, preset=smoke") == page.count("Group: ") > 0
+    assert not re.search(r"trial \d", page)
     assert "(average)" in page
     for column in ("cross/psnr_foreground", "cross/motion"):
         assert column in page

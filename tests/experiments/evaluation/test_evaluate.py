@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ablations.registry import ABLATIONS
@@ -12,7 +14,7 @@ from directanimator.errors import UserError
 from directanimator.metrics.protocol import compare
 from experiments.edit import edit
 from experiments.evaluation import clips as evaluated_clips
-from experiments.evaluation.clips import make_test_clips
+from experiments.evaluation.clips import clips_at_once, make_test_clips
 from experiments.evaluation.evaluate import bounds_of, protocol_of
 from experiments.presets import PRESETS
 from experiments.spec import ExperimentSpec
@@ -118,3 +120,10 @@ def test_drivers_of_a_named_subset_are_never_degraded() -> None:
     true, pseudo = (edit(SPEC, named | more) for more in ({}, {"data.cue_quality": "pseudo"}))
     for mine, other in zip(make_test_clips(true)["face"], make_test_clips(pseudo)["face"], strict=True):
         np.testing.assert_array_equal(mine.driving, other.driving)
+
+
+@given(st.integers(8, 4096))
+def test_clips_sampled_at_once_have_no_more_pixels_however_large_their_frames(side: int) -> None:
+    count = clips_at_once(side)
+    assert count == 1 or count * side**2 <= 16 * 64**2 < (count + 1) * side**2
+    assert clips_at_once(64) == 16
