@@ -60,7 +60,7 @@ def main(tokens: Sequence[str]) -> int:
     print(f"MLflow            http://{_HOST}:{ports['port']}   runs, curves, videos, models")
     page = prepared_page(uri, EXPERIMENT)
     if page is not None:
-        print(f"ablations         http://{_HOST}:{ports['port']}/{page}   finished runs by ablation, means over seeds")
+        print(f"variants          http://{_HOST}:{ports['port']}/{page}   finished runs by variant, means over seeds")
     print(f"Optuna dashboard  http://{_HOST}:{ports['studies_port']}   studies and trials", flush=True)
     try:
         with (

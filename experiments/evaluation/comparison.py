@@ -12,13 +12,10 @@ from directanimator.errors import UserError
 from directanimator.markdown import plain_cell, table_lines
 from directanimator.metrics.intervals import MIN_CLIPS, Interval, mean_interval, paired_difference, share_interval
 from directanimator.metrics.protocol import Protocol, compare
+from experiments.evaluation.columns import METRICS, SHARES
 
 FULL = "full"
 """The variant that the others are compared with, when it is there."""
-METRICS = {"psnr": 2, "psnr_foreground": 2, "psnr_face": 2, "ssim": 3, "mask_iou": 3, "motion": 3, "identity": 3}
-"""Columns, with their decimals."""
-SHARES = ("identity",)
-"""Columns whose clips say yes (1) or no (0)."""
 SUBSETS: dict[Subset, str] = {
     "cross": "Cross-ID clips (another person drives)",
     "self": "Same-ID clips (the target drives)",

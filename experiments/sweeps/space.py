@@ -15,6 +15,7 @@ from directanimator.digests import digest
 from directanimator.errors import UserError, did_you_mean
 from directanimator.frozen import FrozenSpec
 from experiments.edit import edit, fields, format_value, kinds, leaves, unknown_path
+from experiments.evaluation.columns import METRICS
 from experiments.spec import ExperimentSpec, stage_fingerprint
 from experiments.tracking.address import sqlite_file
 
@@ -144,8 +145,6 @@ def legal_metrics(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def _scores(spec: ExperimentSpec) -> tuple[str, ...]:
-    from experiments.evaluation.comparison import METRICS  # numpy comes with it
-
     return (*(f"{subset}/{name}" for subset in spec.evaluation.subsets for name in METRICS), SECONDS)
 
 

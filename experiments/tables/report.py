@@ -11,7 +11,7 @@ from ablations.registry import ABLATIONS
 from directanimator.atomic import atomic_write, write_json
 from directanimator.markdown import plain_cell, table_lines
 from directanimator.metrics.catalog import BY_NAME
-from experiments.evaluation.comparison import METRICS
+from experiments.evaluation.columns import METRICS
 from experiments.record import RunDirectory
 from experiments.tables.measured import WHOLE_SET
 from experiments.tables.plan import BASELINE

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from directanimator.command import run_command
 from directanimator.errors import UserError
 from experiments import ui
-from experiments.evaluation.comparison import METRICS
+from experiments.evaluation.columns import METRICS
 from experiments.record import RunDirectory
 from experiments.tracking import mirror as mirror_module
 from experiments.tracking import server

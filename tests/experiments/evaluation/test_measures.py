@@ -18,7 +18,7 @@ from directanimator.metrics.measurement import networks_of
 from directanimator.metrics.report import record
 from directanimator.metrics.spec import NetworkName
 from experiments.edit import edit
-from experiments.evaluation.comparison import METRICS as SCORES
+from experiments.evaluation.columns import METRICS as SCORES
 from experiments.evaluation.measures import check_networks, means, measured, metrics_for, networks_for, render_measures
 from experiments.experiment import run_experiment
 from experiments.presets import SMOKE

@@ -22,7 +22,7 @@ from directanimator.errors import UserError
 from directanimator.training.loop import DivergedTrainingError
 from experiments import experiment, sweep
 from experiments.edit import leaves
-from experiments.evaluation.comparison import METRICS
+from experiments.evaluation.columns import METRICS
 from experiments.execution import Execution
 from experiments.record import MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
@@ -33,7 +33,7 @@ from experiments.sweeps.search import REPORTS
 from tests.experiments.sweeps.asleep import asleep
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "mlflow", "optuna", "diffusers", "PIL", "cv2")
+HEAVY = ("torch", "numpy", "mlflow", "optuna", "diffusers", "PIL", "cv2")
 STEPS = st.integers(1, 60)
 LOSSES = st.lists(st.floats(-10, 10), min_size=1, max_size=60)
 

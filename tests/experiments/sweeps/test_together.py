@@ -13,7 +13,7 @@ from directanimator.atomic import write_json
 from directanimator.errors import UserError
 from experiments import experiment, sweep
 from experiments.edit import edit, leaves
-from experiments.evaluation.comparison import METRICS
+from experiments.evaluation.columns import METRICS
 from experiments.execution import Execution
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
