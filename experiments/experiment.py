@@ -103,8 +103,8 @@ def variant_of(spec: ExperimentSpec, preset: str, ablation: str) -> str:
     """What is trained, but for its seed, in the words that ask for it: only seeds of one variant are averaged."""
     told = {"seed", *ABLATIONS[ablation].edits}
     others = {path: value for path, value in diff(PRESETS[preset].spec, spec).items() if path not in told}
-    words = [f"preset={preset}"] if preset != DEFAULT_PRESET else []
-    return ", ".join([ablation, *words, *(f"{path}={format_value(value)}" for path, value in others.items())])
+    edits = [f"{path}={format_value(value)}" for path, value in others.items()]
+    return ", ".join([ablation, *edits, *([f"preset={preset}"] if preset != DEFAULT_PRESET else [])])
 
 
 def _with(before: str | None, now: str) -> str:

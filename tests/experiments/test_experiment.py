@@ -163,7 +163,7 @@ def variant(spec: ExperimentSpec, **tags: str) -> str | None:
 
 def test_seeds_of_one_variant_have_one_name_and_whatever_else_is_other_another(runs: Path) -> None:
     assert variant(SMOKE) == variant(edit(SMOKE, {"seed": 7})) == "full, preset=smoke"
-    assert variant(edit(SMOKE, {"same2x.weight": 0.25})) == "full, preset=smoke, same2x.weight=0.25"
+    assert variant(edit(SMOKE, {"same2x.weight": 0.25})) == "full, same2x.weight=0.25, preset=smoke"
     bare = edit(SMOKE, {"cues.face.enabled": False})
     assert variant(bare, ablation="no_face_cue") == "no_face_cue, preset=smoke"
     assert variant_of(PRESETS["cpu"].spec, "cpu", "full") == "full"
