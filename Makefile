@@ -37,12 +37,12 @@ lint: $(INSTALLED)
 	@$(BIN)/lint-imports --no-logo
 
 # One thread per worker, and no spinning at barriers: two workers share two cores. Tests of one file stay together, with
-# what they share; files in the order of tests/conftest.py, not by their number of tests.
+# what they share.
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = PASSIVE
 test: lint
 	@echo 'pytest'
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 smoke: $(INSTALLED)
 	@echo 'smoke run of the main job'

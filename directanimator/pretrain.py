@@ -25,7 +25,8 @@ from directanimator.data.spec import SYNTH_VERSION, DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
 from directanimator.errors import UserError, did_you_mean
-from directanimator.extraction.store import digest_of_file, key_of
+from directanimator.extraction.backends import digest_of_directory
+from directanimator.extraction.store import key_of
 from directanimator.model.codec import PatchCodec, from_groups, to_groups, to_patches, to_video
 from directanimator.model.cue_fusion import CUE_PARAMETERS
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, build_cogvideox, without_cues
@@ -49,7 +50,6 @@ from directanimator.words import read_words, whole
 
 USAGE = "usage: python -m directanimator.pretrain codec|base [steps=N]"
 MOST_STEPS = 10_000_000
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 NUM_CLIPS = 12288
 NUM_TEST_CLIPS = 128
 SEED = 20261122
@@ -235,8 +235,8 @@ def train_base(steps: int) -> None:
     state = new_state(model, BASE_OPTIM)
     results = train(state, batch_at, denoising_objective(make_process(SamplingSpec())), steps, BASE_OPTIM, accelerator)
     specs = {"optim": BASE_OPTIM.model_dump(mode="json"), "model": model_spec.model_dump(mode="json")}
-    weights = digest_of_file(EMBEDDED_DIRECTORY / "codec" / WEIGHTS)
-    run_training(state, "base", results, steps, {"seed": SEED, "codec": weights, **specs})
+    made_by = digest_of_directory(EMBEDDED_DIRECTORY / "codec")
+    run_training(state, "base", results, steps, {"seed": SEED, "codec": made_by, **specs})
     write_model(without_cues(model).bfloat16(), EMBEDDED_DIRECTORY / "transformer", {"steps": steps})
 
 

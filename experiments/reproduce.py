@@ -23,7 +23,7 @@ from experiments.edit import edit, format_value, leaves
 from experiments.execution import EXECUTION_WORDS, Execution, is_first_process, read_execution
 from experiments.presets import SMOKE
 from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, commit_tags, environment
-from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
+from experiments.spec import ExperimentSpec, Stage, stage_fingerprint, stage_name
 from experiments.tracking.address import default_uri
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, execution: Execution, fr
 
     place = mlruns_root() / "reproductions" / run.path.name
     if is_first_process():
-        _clear(place, run.path.name, fresh)
+        _clear(place, stage_name(spec, "cross_id"), fresh)
     tags = run.record().tags
     told = {"preset": tags.get("preset", ""), "ablation": tags.get("ablation", ""), "reproduction_of": run.path.name}
     address = default_uri()

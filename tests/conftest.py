@@ -20,12 +20,6 @@ settings.register_profile("deep", max_examples=500, deadline=None, suppress_heal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of whole commands come first: begun last, one of their files would keep one worker long after the other."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
-
-
 @pytest.fixture
 def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns jaxtyping off, as it is for users, so that the library's own checks are what answers."""

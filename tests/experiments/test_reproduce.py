@@ -318,6 +318,7 @@ def test_an_earlier_rebuild_is_shown_only_if_it_is_of_this_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    run = RunDirectory(run.path.rename(run.path.with_name("cross_id-renamed")))
     earlier = recorded(root / "reproductions" / run.path.name / "runs")
     earlier.update(tags={**commit_tags(), **({"commit": commit} if commit else {})})
     found: list[bool] = []
