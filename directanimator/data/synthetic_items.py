@@ -14,9 +14,11 @@ from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import (
     DURATION,
+    OutlinedClip,
     RenderedClip,
     Split,
     SyntheticPair,
+    outline_clip,
     pair_at,
     render_clip,
 )
@@ -41,7 +43,7 @@ SURVEY_TIMES = np.arange(0, DURATION, 0.25)
 """Seconds at which the whole driving video is surveyed."""
 
 
-def track_of(clip: RenderedClip) -> PersonTrack:
+def track_of(clip: OutlinedClip) -> PersonTrack:
     """The person as the ground truth knows it, with full score."""
     joints = [load_asset().joint(name) for name in JOINT_OF_LANDMARK.values()]
     return PersonTrack(clip.mask, clip.face_box, np.ones(len(clip.mask), np.float32), clip.joints[:, joints, :2])
@@ -94,6 +96,20 @@ def _render_driver(
     return dataclasses.replace(clip, frames=degraded_frames(clip.frames, strength))
 
 
+def _survey_driver(pair: SyntheticPair, size: int) -> PersonTrack:
+    """The driver over the whole driving video, `size` pixels a side."""
+    place = (pair.driver_scene, SURVEY_TIMES, size, pair.view)
+    clip = outline_clip(
+        pair.driver,
+        pair.motion,
+        *place,
+        supersample=1,
+        occluders=pair.driver_occluders,
+        projection=pair.projection,
+    )
+    return track_of(clip)
+
+
 def _with_bad_driver(pair: SyntheticPair, strength: float, rng: np.random.Generator) -> SyntheticPair:
     """The pair whose `motion` is the driver's own, which is not what the target does."""
     motion = degraded_motion(pair.motion, strength, rng)
@@ -125,7 +141,6 @@ def _item(
     own = _render(pair, pair.times, size, skeletons is not None)
     still = _render(pair, np.array([pair.reference_time]), size)
     driver = _render_driver(driving_pair, pair.times, size, strength, skeletons is not None)
-    survey = _render_driver(driving_pair, SURVEY_TIMES, spec.size // 2, strength)
     reference, reference_track = _at_canvas(still, spec.size)
     target, target_track = _at_canvas(own, spec.size)
     return AnimationItem(
@@ -138,7 +153,7 @@ def _item(
         own_track=track_of(own),
         driving=driver.frames,
         driving_track=track_of(driver),
-        survey_track=track_of(survey),
+        survey_track=_survey_driver(driving_pair, spec.size // 2),
         own_skeleton=_drawn(own, skeletons, detectors[0]),
         driving_skeleton=_drawn(driver, skeletons, detectors[1]),
     )

@@ -1,7 +1,7 @@
 """Synthetic humans: rendered people with exact ground truth, and pairs who perform the same motion."""
 
 from directanimator.data.spec import SYNTH_VERSION
-from directanimator.data.synthetic.clip import RenderedClip, render_clip
+from directanimator.data.synthetic.clip import OutlinedClip, RenderedClip, outline_clip, render_clip
 from directanimator.data.synthetic.identity import Identity, identity_at
 from directanimator.data.synthetic.motion import Motion, PoseTrack, motion_at
 from directanimator.data.synthetic.pair import SyntheticPair, pair_at
@@ -16,6 +16,7 @@ __all__ = [
     "SYNTH_VERSION",
     "Identity",
     "Motion",
+    "OutlinedClip",
     "PoseTrack",
     "RenderedClip",
     "Scene",
@@ -24,6 +25,7 @@ __all__ = [
     "View",
     "identity_at",
     "motion_at",
+    "outline_clip",
     "pair_at",
     "render_clip",
     "scene_at",

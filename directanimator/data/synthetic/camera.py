@@ -41,12 +41,14 @@ class Camera:
         y = self.center_y - self.focal * (points[..., 1] - self.height) / reach
         return np.stack([x, y, depth], -1).astype(np.float32)
 
-    def turned_away(self, rotation: Float32[np.ndarray, "3 3"], position: Float32[np.ndarray, " 3"]) -> float:
+    def turned_away(
+        self, rotations: Float32[np.ndarray, "f 3 3"], positions: Float32[np.ndarray, "f 3"]
+    ) -> Float32[np.ndarray, " f"]:
         """Radians in [0, pi] between a part's heading and the direction from it to the camera, seen from above."""
-        heading = np.arctan2(rotation[0, 2], rotation[2, 2])
-        sideways = position[0] if self.projection == "perspective" else 0.0
-        towards = np.arctan2(-sideways, CAMERA_DISTANCE - position[2])
-        return float(np.abs((heading - towards + np.pi) % (2 * np.pi) - np.pi))
+        heading = np.arctan2(rotations[:, 0, 2], rotations[:, 2, 2])
+        sideways = positions[:, 0] if self.projection == "perspective" else np.zeros_like(positions[:, 0])
+        towards = np.arctan2(-sideways, CAMERA_DISTANCE - positions[:, 2])
+        return np.asarray(np.abs((heading - towards + np.pi) % (2 * np.pi) - np.pi))
 
 
 def check_view(view: View) -> None:

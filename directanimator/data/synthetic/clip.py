@@ -20,6 +20,7 @@ from directanimator.data.synthetic.camera import (
 from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
 from directanimator.data.synthetic.ground_truth import (
     Exposure,
+    FrameFacts,
     GroundTruth,
     Layer,
     check_layers,
@@ -32,8 +33,8 @@ from directanimator.data.synthetic.identity import Identity, unit_offsets
 from directanimator.data.synthetic.kinematics import PosedSkeleton, pose_skeleton
 from directanimator.data.synthetic.motion import Motion, PoseTrack
 from directanimator.data.synthetic.occluder import Occluder, shade_occluder
-from directanimator.data.synthetic.portable import weighted_sum
 from directanimator.data.synthetic.scene import Scene, View, paint_backdrop
+from directanimator.data.synthetic.window import Window
 from directanimator.errors import UserError
 
 MAX_FACE_YAW = np.deg2rad(100.0)
@@ -46,18 +47,24 @@ _MIN_FACE_INSIDE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class RenderedClip:
-    """What the camera sees, and what is true about it."""
+class OutlinedClip:
+    """Where a person is in a clip, without pictures."""
 
-    frames: UInt8[np.ndarray, "f s s 3"]
     mask: UInt8[np.ndarray, "f s s"]
     """Alpha of the person, 0 to 255; an occluder takes its share away."""
     face_box: Float32[np.ndarray, "f 4"]
     """x0, y0, x1, y1 in pixels, clipped to the frame; NaN where the head is turned away or most of the face is cut."""
-    background: UInt8[np.ndarray, "s s 3"]
-    """The scene without the person, without the person's shadow and without occluders."""
     joints: Float32[np.ndarray, "f j 3"]
     """Pixel x, pixel y, and distance from the camera in meters."""
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedClip(OutlinedClip):
+    """What the camera sees, and what is true about it."""
+
+    frames: UInt8[np.ndarray, "f s s 3"]
+    background: UInt8[np.ndarray, "s s 3"]
+    """The scene without the person, without the person's shadow and without occluders."""
     truth: GroundTruth | None = None
     """All else that is true, when it was asked for."""
 
@@ -91,9 +98,9 @@ def _display_table() -> np.ndarray:
 
 def _with_expression(identity: Identity, expression: np.ndarray, accent: np.ndarray) -> np.ndarray:
     vertices = identity.vertices.copy()
-    vertices[identity.expressive] += weighted_sum(expression.astype(np.float32), unit_offsets(EXPRESSIONS))
+    raster.express(expression.astype(np.float32), unit_offsets(EXPRESSIONS), identity.expressive, vertices)
     if accent.any():
-        vertices[identity.accented] += weighted_sum(accent.astype(np.float32), unit_offsets(ACCENTS))
+        raster.express(accent.astype(np.float32), unit_offsets(ACCENTS), identity.accented, vertices)
     return vertices
 
 
@@ -118,24 +125,26 @@ def _place_body(
         buffers.posed,
         buffers.normals,
     )
-    lift = pose.hop[frame] * identity.height - buffers.posed[identity.feet, 1].min()
+    _, lowest, _, _ = raster.extent(buffers.posed, identity.feet)
+    lift = pose.hop[frame] * identity.height - lowest
     shift = np.array([pose.sway[frame], lift, 0], np.float32)
-    buffers.posed[...] += shift
+    raster.move(buffers.posed, shift[0], shift[1])
     return shift
 
 
-def _cast_shadow(linear: np.ndarray, camera: Camera, pelvis: np.ndarray) -> None:
-    """Darken a soft disk on the floor under the pelvis, in place."""
+def _cast_shadow(linear: np.ndarray, camera: Camera, pelvis: np.ndarray) -> Window:
+    """Darken a soft disk on the floor under the pelvis, in place; returns where."""
     pixels, unit = len(linear), camera.scale
     x, _, _ = camera.project(pelvis)
     y = camera.center_y + camera.height * unit
     rx, ry = _SHADOW_RADIUS * unit, _SHADOW_FLATNESS * unit
     x0, x1 = max(0, int(x - rx)), min(pixels, int(x + rx))
     y0, y1 = max(0, int(y - ry)), min(pixels, int(y + ry))
-    if x0 < x1 and y0 < y1:
-        rows, columns = np.mgrid[y0:y1, x0:x1]
-        reach = ((columns - x) / rx) ** 2 + ((rows - y) / ry) ** 2
-        linear[y0:y1, x0:x1] *= (1 - _SHADOW_STRENGTH * np.clip(1 - reach, 0, 1))[..., None].astype(np.float32)
+    if x0 >= x1 or y0 >= y1:
+        return Window.empty(pixels)
+    window = Window(y0, y1, x0, x1)
+    raster.darken(linear, *window, float(x), y, rx, ry, _SHADOW_STRENGTH)
+    return window
 
 
 def _fill_screen(camera: Camera, buffers: _Buffers) -> None:
@@ -147,41 +156,50 @@ def _fill_screen(camera: Camera, buffers: _Buffers) -> None:
         buffers.screen[...] = camera.project(buffers.posed)
 
 
-def _hide_behind(occluders: Sequence[Occluder], scene: Scene, camera: Camera, buffers: _Buffers) -> np.ndarray:
-    """Paint the occluders where they are nearest, take those samples from the person, and return where they are."""
-    covered = np.zeros(buffers.owner.shape, bool)
+def _hide_behind(
+    occluders: Sequence[Occluder], scene: Scene, camera: Camera, buffers: _Buffers
+) -> tuple[np.ndarray, Window]:
+    """Paint the occluders where they are nearest and take those samples from the person; returns which, and a window
+    around them."""
+    pixels = len(buffers.owner)
+    covered, around = np.zeros((pixels, pixels), bool), Window.empty(pixels)
     for occluder in occluders:
         buffers.occluder_owner.fill(-1)
         screen, bary = camera.project(occluder.vertices), (buffers.occluder_bary[0], buffers.occluder_bary[1])
         surface, cut = np.zeros((len(screen), load_asset().surface.shape[1]), np.float32), np.zeros(6, np.float32)
         mesh = (occluder.triangles, occluder.materials, np.zeros(len(occluder.triangles), bool), surface, cut)
-        raster.rasterize(screen, *mesh, buffers.depth, buffers.occluder_owner, *bary)
-        shade_occluder(occluder, buffers.occluder_owner, bary, scene, buffers.linear)
+        window = Window(*raster.rasterize(screen, *mesh, buffers.depth, buffers.occluder_owner, *bary))
+        shade_occluder(occluder, window, buffers.occluder_owner, bary, scene, buffers.linear)
         covered |= buffers.occluder_owner >= 0
-    buffers.owner[covered] = -1
-    return covered
+        around = around.joined(window)
+    if occluders:
+        buffers.owner[covered] = -1
+    return covered, around
 
 
-def _paint_person(identity: Identity, scene: Scene, camera: Camera, gaze: np.ndarray, buffers: _Buffers) -> None:
+def _draw_person(identity: Identity, camera: Camera, buffers: _Buffers) -> Window:
+    """Find the triangle behind every sample, in a clean buffer; returns a window around the person."""
     _fill_screen(camera, buffers)
-    buffers.depth.fill(raster.FAR)
-    buffers.owner.fill(-1)
-    mesh = (identity.triangles, identity.materials)
     cut, bary = identity.look[raster.LOOK_CUT], (buffers.bary[0], buffers.bary[1])
-    raster.rasterize(
-        buffers.screen, *mesh, identity.single_sided, identity.surface, cut, buffers.depth, buffers.owner, *bary
-    )
+    mesh = (identity.triangles, identity.materials, identity.single_sided, identity.surface, cut)
+    return Window(*raster.rasterize(buffers.screen, *mesh, buffers.depth, buffers.owner, *bary))
+
+
+def _paint_person(identity: Identity, scene: Scene, gaze: np.ndarray, window: Window, buffers: _Buffers) -> None:
+    bary, mesh = (buffers.bary[0], buffers.bary[1]), (identity.triangles, identity.materials)
     look = (identity.look, identity.textiles, scene.light, scene.ambient, _eyes(gaze))
-    raster.shade(buffers.owner, *bary, *mesh, identity.surface, buffers.normals, *look, buffers.linear)
+    raster.shade(*window, buffers.owner, *bary, *mesh, identity.surface, buffers.normals, *look, buffers.linear)
 
 
-def _box_of_face(screen: np.ndarray, size: int) -> np.ndarray:
-    """(4,) the box around projected face vertices within the frame, NaN when less than half of it is inside."""
-    x, y = screen[:, 0], screen[:, 1]
-    low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
+def _face_boxes(extents: np.ndarray, away: np.ndarray, size: int) -> np.ndarray:
+    """(f, 4) the boxes around the faces within the frame, NaN of a head that is turned away and where less than half of
+    the face is inside."""
+    low, high = extents[:, :2], extents[:, 2:]
     inner_low, inner_high = np.clip(low, 0, size), np.clip(high, 0, size)
-    inside = np.prod(inner_high - inner_low) / np.prod(high - low)
-    return np.concatenate([inner_low, inner_high]) if inside >= _MIN_FACE_INSIDE else np.full(4, np.nan)
+    inside = np.prod(inner_high - inner_low, 1) / np.prod(high - low, 1)
+    boxes = np.concatenate([inner_low, inner_high], 1)
+    boxes[(away > MAX_FACE_YAW) | ~(inside >= _MIN_FACE_INSIDE)] = np.nan
+    return boxes
 
 
 def _check_request(times: np.ndarray, size: int, view: View, supersample: int) -> None:
@@ -193,11 +211,125 @@ def _check_request(times: np.ndarray, size: int, view: View, supersample: int) -
             raise UserError(f"synthetic {name} {value}: legal are 1 to {most}")
 
 
-def _bytes_of(linear: np.ndarray, owner: np.ndarray, supersample: int) -> tuple[np.ndarray, np.ndarray]:
-    size = len(linear) // supersample
-    frame, mask = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
-    raster.resolve(linear, owner, supersample, _display_table(), frame, mask)
-    return frame, mask
+@dataclass(frozen=True, eq=False)
+class _Shot:
+    """A person before a camera: what all frames of a clip share."""
+
+    identity: Identity
+    scene: Scene
+    pose: PoseTrack
+    skeleton: PosedSkeleton
+    camera: Camera
+    occluders: Sequence[Occluder]
+    size: int
+    supersample: int
+    buffers: _Buffers
+
+    @property
+    def pixels(self) -> int:
+        """Samples to a side."""
+        return self.size * self.supersample
+
+
+def _set_up(
+    identity: Identity,
+    motion: Motion,
+    scene: Scene,
+    times: np.ndarray,
+    size: int,
+    view: View,
+    supersample: int,
+    occluders: Sequence[Occluder],
+    projection: Projection,
+) -> _Shot:
+    _check_request(times, size, view, supersample)
+    check_projection(projection)
+    pose, pixels = motion.pose(times), size * supersample
+    skeleton = pose_skeleton(identity.joints, identity.alignment, pose)
+    camera, buffers = place_camera(identity.height, scene, view, pixels, projection), _allocate(identity, pixels)
+    return _Shot(identity, scene, pose, skeleton, camera, occluders, size, supersample, buffers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Notes:
+    """What is written down of every frame while the buffers hold it."""
+
+    mask: np.ndarray
+    positions: np.ndarray
+    face_extents: np.ndarray
+
+
+def _blank_notes(shot: _Shot) -> _Notes:
+    num_frames = len(shot.pose.yaw)
+    mask = np.zeros((num_frames, shot.size, shot.size), np.uint8)
+    return _Notes(mask, np.empty(shot.skeleton.positions.shape, np.float32), np.empty((num_frames, 4), np.float32))
+
+
+def _stand(shot: _Shot, frame: int, notes: _Notes) -> np.ndarray:
+    """(j, 3) the joints in meters, when the person of a frame has been posed in the buffers."""
+    shift = _place_body(shot.identity, shot.skeleton, shot.pose, frame, shot.buffers)
+    notes.positions[frame] = shot.skeleton.positions[frame] + shift
+    return np.asarray(notes.positions[frame])
+
+
+def _note(shot: _Shot, frame: int, drawn: Window, notes: _Notes) -> Window:
+    """Write down where the person of the drawn frame is; returns a window around what is seen of the person."""
+    notes.face_extents[frame] = raster.extent(shot.buffers.screen, shot.identity.face)
+    pixels, supersample = drawn.in_pixels(shot.supersample), shot.supersample
+    return Window(*raster.cover(shot.buffers.owner, *pixels, supersample, notes.mask[frame]))
+
+
+def _turned_away(shot: _Shot, notes: _Notes, joint: str) -> np.ndarray:
+    """(f,) radians by which the part at a joint is turned from the camera."""
+    row = load_asset().joint(joint)
+    return shot.camera.turned_away(shot.skeleton.rotations[:, row], notes.positions[:, row])
+
+
+def _outline(shot: _Shot, notes: _Notes) -> OutlinedClip:
+    per_pixel = np.float32(shot.supersample)
+    joints = shot.camera.project(notes.positions)
+    joints[..., :2] /= per_pixel
+    boxes = _face_boxes(notes.face_extents / per_pixel, _turned_away(shot, notes, "head"), shot.size)
+    return OutlinedClip(notes.mask, boxes, joints)
+
+
+def _wipe(buffers: _Buffers, window: Window) -> None:
+    """Nobody within a window."""
+    buffers.depth[window.slices] = raster.FAR
+    buffers.owner[window.slices] = -1
+
+
+def outline_clip(
+    identity: Identity,
+    motion: Motion,
+    scene: Scene,
+    times: Float64[np.ndarray, " f"],
+    size: int,
+    view: View,
+    supersample: int = 2,
+    occluders: Sequence[Occluder] = (),
+    projection: Projection = "perspective",
+) -> OutlinedClip:
+    """Where the person of `render_clip` is, the very same, without the work on its pictures.
+
+    Raises: UserError as `render_clip` does."""
+    shot = _set_up(identity, motion, scene, times, size, view, supersample, occluders, projection)
+    notes, changed = _blank_notes(shot), Window.whole(shot.pixels)
+    for frame in range(len(times)):
+        _wipe(shot.buffers, changed)
+        _stand(shot, frame, notes)
+        drawn = _draw_person(identity, shot.camera, shot.buffers)
+        _, around = _hide_behind(occluders, scene, shot.camera, shot.buffers)
+        changed = drawn.joined(around)
+        _note(shot, frame, drawn, notes)
+    return _outline(shot, notes)
+
+
+def _developed(backdrop: np.ndarray, supersample: int) -> np.ndarray:
+    size = len(backdrop) // supersample
+    picture = np.empty((size, size, 3), np.uint8)
+    raster.develop(backdrop, *Window.whole(size), supersample, _display_table(), picture)
+    return picture
 
 
 def render_clip(
@@ -219,38 +351,35 @@ def render_clip(
 
     Raises: UserError for times outside the motion, no frame, an unknown view, projection or layer, or a size or
     supersample out of range."""
-    _check_request(times, size, view, supersample)
-    check_projection(projection)
     check_layers(layers or ())
-    asset, pixels = load_asset(), size * supersample
-    pose = motion.pose(times)
-    skeleton = pose_skeleton(identity.joints, identity.alignment, pose)
-    camera, buffers = place_camera(identity.height, scene, view, pixels, projection), _allocate(identity, pixels)
-    backdrop = paint_backdrop(scene, view, pixels)
-    background, _ = _bytes_of(backdrop, np.full((pixels, pixels), -1, np.int32), supersample)
-    head, pelvis = asset.joint("head"), asset.joint("pelvis")
-    frames, mask = np.empty((len(times), size, size, 3), np.uint8), np.empty((len(times), size, size), np.uint8)
-    face_box = np.full((len(times), 4), np.nan, np.float32)
-    joints = np.empty(skeleton.positions.shape, np.float32)
-    facts: list[dict[str, np.ndarray]] = []
-    planes = layer_arrays(len(times), size, len(identity.vertices)) if layers else {}
+    shot = _set_up(identity, motion, scene, times, size, view, supersample, occluders, projection)
+    camera, buffers, pelvis = shot.camera, shot.buffers, load_asset().joint("pelvis")
+    backdrop = paint_backdrop(scene, view, shot.pixels)
+    background = _developed(backdrop, supersample)
+    frames, notes = np.tile(background, (len(times), 1, 1, 1)), _blank_notes(shot)
+    facts: list[FrameFacts] = []
+    planes = layer_arrays(len(times), size, len(identity.vertices), layers) if layers else {}
+    changed = Window.whole(shot.pixels)
     for frame in range(len(times)):
-        positions = skeleton.positions[frame] + _place_body(identity, skeleton, pose, frame, buffers)
-        buffers.linear[...] = backdrop
-        _cast_shadow(buffers.linear, camera, positions[pelvis])
-        _paint_person(identity, scene, camera, pose.gaze[frame], buffers)
-        covered = _hide_behind(occluders, scene, camera, buffers)
-        frames[frame], mask[frame] = _bytes_of(buffers.linear, buffers.owner, supersample)
-        joints[frame] = camera.project(positions)
-        if camera.turned_away(skeleton.rotations[frame, head], positions[head]) <= MAX_FACE_YAW:
-            face_box[frame] = _box_of_face(buffers.screen[identity.face] / supersample, size)
+        _wipe(buffers, changed)
+        buffers.linear[changed.slices] = backdrop[changed.slices]
+        positions = _stand(shot, frame, notes)
+        shadow = _cast_shadow(buffers.linear, camera, positions[pelvis])
+        drawn = _draw_person(identity, camera, buffers)
+        _paint_person(identity, scene, shot.pose.gaze[frame], drawn, buffers)
+        covered, around = _hide_behind(occluders, scene, camera, buffers)
+        changed = drawn.joined(shadow).joined(around).in_pixels(supersample).in_samples(supersample)
+        raster.develop(buffers.linear, *changed.in_pixels(supersample), supersample, _display_table(), frames[frame])
+        seen = _note(shot, frame, drawn, notes)
         if layers is not None:
-            body = (buffers.posed, buffers.normals, buffers.screen, positions, skeleton.rotations[frame])
-            seen = (buffers.depth, buffers.owner, buffers.bary, covered)
-            exposure = Exposure(identity, camera, supersample, *body, *seen)
+            body = (buffers.posed, buffers.normals, buffers.screen, positions)
+            samples = (buffers.depth, buffers.owner, buffers.bary)
+            exposure = Exposure(identity, camera, supersample, *body, *samples, drawn, seen, covered, around)
             facts.append(expose(exposure))
             if planes:
                 expose_layers(exposure, planes, frame)
-    joints[..., :2] /= supersample
-    truth = None if layers is None else gather(identity, motion, pose, facts, planes, layers, supersample)
-    return RenderedClip(frames, mask, face_box, background, joints, truth)
+    outline, truth = _outline(shot, notes), None
+    if layers is not None:
+        away = _turned_away(shot, notes, "spine_03"), _turned_away(shot, notes, "head")
+        truth = gather(identity, motion, shot.pose, notes.positions, away, facts, planes, layers, supersample)
+    return RenderedClip(outline.mask, outline.face_box, outline.joints, frames, background, truth)

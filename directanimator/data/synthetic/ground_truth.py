@@ -1,5 +1,6 @@
 """What is true about a rendered clip, beyond its mask: points, boxes, weights, and per-pixel layers on request."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -13,6 +14,7 @@ from directanimator.data.synthetic.camera import Camera
 from directanimator.data.synthetic.identity import Identity
 from directanimator.data.synthetic.keypoints import (
     COCO_ROWS,
+    OPENPOSE_18,
     Keypoints,
     Sight,
     landmark_positions,
@@ -20,6 +22,7 @@ from directanimator.data.synthetic.keypoints import (
     openpose_visible,
 )
 from directanimator.data.synthetic.motion import Motion, PoseTrack
+from directanimator.data.synthetic.window import Window
 from directanimator.errors import UserError, did_you_mean
 
 Layer = Literal["parts", "depth", "normals", "correspondence"]
@@ -28,10 +31,6 @@ PART_NAMES = ("none", "face", "top", "bottom", "shoe", "hair", "skin", "eye_teet
 """What the values 0 to 8 of the part map mean; `none` is the scene or an occluder."""
 _SEEN_DEPTH = 0.02
 """Meters by which depth may differ at one and the same place of the body."""
-
-
-_Points = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Places in pixels, positions in meters, visibility."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,71 +107,68 @@ class Exposure:
     normals: Float32[np.ndarray, "v 3"]
     screen: Float32[np.ndarray, "v 3"]
     joints: Float32[np.ndarray, "j 3"]
-    rotations: Float32[np.ndarray, "j 3 3"]
     depth: Float32[np.ndarray, "p p"]
     owner: Int32[np.ndarray, "p p"]
     bary: Float32[np.ndarray, "2 p p"]
+    drawn: Window
+    """Samples around the person, before anything stands in front."""
+    seen: Window
+    """Samples around what is seen of the person."""
     covered: Bool[np.ndarray, "p p"]
     """Where an occluder is what is seen."""
-
-    @property
-    def sight(self) -> Sight:
-        """What the camera saw."""
-        return Sight(self.depth, self.owner)
+    around: Window
+    """Samples around all that is covered."""
 
 
-def _openpose(exposure: Exposure, landmarks_seen: np.ndarray) -> _Points:
-    identity = exposure.identity
-    position = openpose_positions(identity, exposure.vertices, exposure.joints)
-    screen = exposure.camera.project(position)
-    visible = openpose_visible(identity, exposure.sight, screen, landmarks_seen)
-    return screen[:, :2] / exposure.supersample, position, visible
+def _alpha(covered: np.ndarray, around: Window, supersample: int) -> np.ndarray:
+    alpha, count = np.zeros((len(covered) // supersample,) * 2, np.uint8), supersample * supersample
+    pixels = around.in_pixels(supersample)
+    within = alpha[pixels.slices]
+    if within.size:
+        samples = covered[pixels.in_samples(supersample).slices]
+        total = samples.reshape(len(within), supersample, within.shape[1], supersample).sum((1, 3))
+        within[...] = (255 * total + count // 2) // count
+    return alpha
 
 
-def _landmarks(exposure: Exposure) -> _Points:
-    position = landmark_positions(exposure.identity, exposure.vertices)
-    screen = exposure.camera.project(position)
-    towards = exposure.normals[exposure.identity.landmarks, 2] > 0
-    return screen[:, :2] / exposure.supersample, position, towards & exposure.sight.surface_seen(screen)
-
-
-def _alpha(covered: np.ndarray, supersample: int) -> np.ndarray:
-    size, count = len(covered) // supersample, supersample * supersample
-    total = covered.reshape(size, supersample, size, supersample).sum((1, 3))
-    return ((255 * total + count // 2) // count).astype(np.uint8)
-
-
-def _person_box(owner: np.ndarray, supersample: int) -> np.ndarray:
-    seen = owner >= 0
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    if not len(rows):
+def _person_box(seen: Window, supersample: int) -> np.ndarray:
+    if seen.bottom <= seen.top:
         return np.full(4, np.nan, np.float32)
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    return box / np.float32(supersample)
+    return np.array([seen.left, seen.top, seen.right, seen.bottom], np.float32) / np.float32(supersample)
 
 
-def layer_arrays(num_frames: int, size: int, num_vertices: int) -> dict[str, np.ndarray]:
-    """What the layers of a clip are written into, by name: everywhere off the person, until a frame is exposed.
+_CORRESPONDENCE = tuple(field.name for field in dataclasses.fields(Correspondence) if field.name != "supersample")
+_BLANK: dict[str, tuple[tuple[int, ...], type, float]] = {
+    "parts": ((), np.uint8, 0),
+    "depth": ((), np.float32, np.nan),
+    "normals": ((3,), np.float32, np.nan),
+    "canonical": ((3,), np.float32, np.nan),
+    "triangle": ((), np.int32, -1),
+    "bary": ((2,), np.float32, np.nan),
+    "place": ((2,), np.float32, np.nan),
+}
+"""What the kernel writes for every pixel of the person, in its order: shape and type, and what is elsewhere."""
 
-    Written in place, since a layer is as large as the video and more."""
-    frames = (num_frames, size, size)
-    return {
-        "parts": np.zeros(frames, np.uint8),
-        "depth": np.full(frames, np.nan, np.float32),
-        "normals": np.full((*frames, 3), np.nan, np.float32),
-        "canonical": np.full((*frames, 3), np.nan, np.float32),
-        "triangle": np.full(frames, -1, np.int32),
-        "bary": np.full((*frames, 2), np.nan, np.float32),
-        "place": np.full((*frames, 2), np.nan, np.float32),
-        "vertices": np.empty((num_frames, num_vertices, 3), np.float32),
-    }
+
+def layer_arrays(num_frames: int, size: int, num_vertices: int, layers: Collection[Layer]) -> dict[str, np.ndarray]:
+    """What the layers of a clip are written into, by name.
+
+    Written in place, since a layer is as large as the video and more; what no layer wants has room for one frame."""
+    wanted = {*layers, *(_CORRESPONDENCE if "correspondence" in layers else ())}
+    frames = {name: num_frames if name in wanted else 1 for name in ("vertices", *_BLANK)}
+    planes = {"vertices": np.empty((frames["vertices"], num_vertices, 3), np.float32)}
+    for name, (shape, kind, _) in _BLANK.items():
+        planes[name] = np.empty((frames[name], size, size, *shape), kind)
+    return planes
 
 
 def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: int) -> None:
     """Nothing; writes one frame into the arrays of the clip's layers."""
-    identity = exposure.identity
-    written = ("parts", "depth", "normals", "canonical", "triangle", "bary", "place")
+    identity, planes = exposure.identity, [layers[name][frame % len(layers[name])] for name in _BLANK]
+    for plane, (_, _, elsewhere) in zip(planes, _BLANK.values(), strict=True):
+        plane.fill(elsewhere)
     raster.sample_surface(
+        *exposure.drawn.in_pixels(exposure.supersample),
         exposure.owner,
         exposure.depth,
         *exposure.bary,
@@ -182,62 +178,80 @@ def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: i
         exposure.normals,
         identity.look,
         exposure.supersample,
-        *(layers[name][frame] for name in written),
+        *planes,
     )
-    layers["vertices"][frame] = exposure.screen
+    layers["vertices"][frame % len(layers["vertices"])] = exposure.screen
 
 
-def _turns(exposure: Exposure) -> tuple[float, float]:
-    """Radians by which the chest and the head are turned from the camera."""
-    joints = [load_asset().joint(name) for name in ("spine_03", "head")]
-    chest, head = (exposure.camera.turned_away(exposure.rotations[j], exposure.joints[j]) for j in joints)
-    return chest, head
+@dataclass(frozen=True, eq=False)
+class FrameFacts:
+    """What is true of one frame, but for its layers. The points are OPENPOSE_18, then the landmarks."""
+
+    positions: Float32[np.ndarray, "86 3"]
+    sight: Sight
+    landmarks_towards: Bool[np.ndarray, "68"]
+    """Whether the skin at a landmark faces the camera."""
+    person_box: Float32[np.ndarray, " 4"]
+    occluder: UInt8[np.ndarray, "s s"]
 
 
-def expose(exposure: Exposure) -> dict[str, np.ndarray]:
-    """The ground truth of one frame, by name, but for its layers."""
-    chest, head = _turns(exposure)
-    found = {"joints": exposure.joints, "facing": np.float32(np.cos(chest)), "head_yaw": np.float32(head)}
-    landmarks = _landmarks(exposure)
-    points = {"openpose": _openpose(exposure, landmarks[2]), "landmarks": landmarks}
-    for name, fields in points.items():
-        found |= dict(zip((f"{name}_xy", f"{name}_position", f"{name}_visible"), fields, strict=True))
-    found["box"] = _person_box(exposure.owner, exposure.supersample)
-    found["occluder"] = _alpha(exposure.covered, exposure.supersample)
-    return {name: np.array(value) for name, value in found.items()}
+def expose(exposure: Exposure) -> FrameFacts:
+    """What is true of one frame, but for its layers."""
+    identity, vertices = exposure.identity, exposure.vertices
+    landmarks = landmark_positions(identity, vertices)
+    positions = np.concatenate([openpose_positions(identity, vertices, exposure.joints), landmarks])
+    return FrameFacts(
+        positions=positions,
+        sight=Sight.of_frame(exposure.depth, exposure.owner, exposure.camera.project(positions)),
+        landmarks_towards=exposure.normals[identity.landmarks, 2] > 0,
+        person_box=_person_box(exposure.seen, exposure.supersample),
+        occluder=_alpha(exposure.covered, exposure.around, exposure.supersample),
+    )
+
+
+def _keypoints(identity: Identity, frames: Sequence[FrameFacts], supersample: int) -> tuple[Keypoints, Keypoints]:
+    """OPENPOSE_18 and the landmarks."""
+    body, face = slice(len(OPENPOSE_18)), slice(len(OPENPOSE_18), None)
+    sight, positions = Sight.of_clip([frame.sight for frame in frames]), np.stack([frame.positions for frame in frames])
+    xy = sight.screen[..., :2] / np.float32(supersample)
+    landmarks_seen = np.stack([frame.landmarks_towards for frame in frames]) & sight.at(face).surface_seen()
+    body_seen = openpose_visible(identity, sight.at(body), landmarks_seen)
+    openpose = Keypoints(xy[:, body], positions[:, body], body_seen)
+    return openpose, Keypoints(xy[:, face], positions[:, face], landmarks_seen)
 
 
 def gather(
     identity: Identity,
     motion: Motion,
     pose: PoseTrack,
-    frames: Sequence[dict[str, np.ndarray]],
+    joints: Float32[np.ndarray, "f j 3"],
+    facing_away: tuple[Float32[np.ndarray, " f"], Float32[np.ndarray, " f"]],
+    frames: Sequence[FrameFacts],
     planes: Mapping[str, np.ndarray],
     layers: Collection[Layer],
     supersample: int,
 ) -> GroundTruth:
-    """The ground truth of a clip, from that of its frames and the arrays of its layers, if there are any."""
-    found = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
-    openpose, landmarks = (
-        Keypoints(found[f"{name}_xy"], found[f"{name}_position"], found[f"{name}_visible"])
-        for name in ("openpose", "landmarks")
-    )
+    """The ground truth of a clip, from that of its frames and the arrays of its layers, if there are any.
+
+    `joints` are in meters, `facing_away` the angles of chest and head from the camera."""
+    openpose, landmarks = _keypoints(identity, frames, supersample)
+    chest, head = facing_away
     coco = Keypoints(*(values[:, COCO_ROWS] for values in (openpose.xy, openpose.position, openpose.visible)))
-    places = {name: planes[name] for name in ("canonical", "triangle", "bary", "place", "vertices") if name in planes}
+    places = {name: planes[name] for name in _CORRESPONDENCE if name in planes}
     return GroundTruth(
         identity=identity,
         motion=motion,
         coco=coco,
         openpose=openpose,
         landmarks=landmarks,
-        joints_position=found["joints"],
-        person_box=found["box"],
-        facing=found["facing"],
-        head_yaw=found["head_yaw"],
+        joints_position=joints,
+        person_box=np.stack([frame.person_box for frame in frames]),
+        facing=np.cos(chest, dtype=np.float64).astype(np.float32),
+        head_yaw=head,
         expression=pose.expression,
         accent=pose.accent,
         gaze=pose.gaze,
-        occluder=found["occluder"],
+        occluder=np.stack([frame.occluder for frame in frames]),
         parts=planes["parts"] if "parts" in layers else None,
         depth=planes["depth"] if "depth" in layers else None,
         normals=planes["normals"] if "normals" in layers else None,

@@ -1,6 +1,8 @@
 """Points of a person in the field's orders, and whether the camera sees them."""
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,46 +133,62 @@ def openpose_positions(
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What the camera saw of one frame, sample by sample: the depth in meters, and the person's triangle or -1."""
+    """What the camera saw where k points are projected to."""
 
-    depth: Float32[np.ndarray, "p p"]
-    owner: Int32[np.ndarray, "p p"]
+    screen: Float32[np.ndarray, "*f k 3"]
+    """Sample x, sample y, and the point's own depth in meters."""
+    inside: Bool[np.ndarray, "*f k"]
+    """Whether the point is in the frame; what was seen of one that is not means nothing."""
+    depth: Float32[np.ndarray, "*f k"]
+    """Meters to what is seen."""
+    triangle: Int32[np.ndarray, "*f k"]
+    """The person's triangle that is seen, or -1."""
 
-    def _samples(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Whether each point lies in the frame, and the row and column of its sample."""
+    @classmethod
+    def of_frame(
+        cls, depth: Float32[np.ndarray, "p p"], owner: Int32[np.ndarray, "p p"], screen: Float32[np.ndarray, "k 3"]
+    ) -> "Sight":
+        """Look the points up in the samples of one frame."""
         columns, rows = np.floor(screen[:, 0]), np.floor(screen[:, 1])
-        height, width = self.depth.shape
+        height, width = depth.shape
         inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        return inside, np.where(inside, rows, 0).astype(np.int64), np.where(inside, columns, 0).astype(np.int64)
+        place = np.where(inside, rows, 0).astype(np.int64), np.where(inside, columns, 0).astype(np.int64)
+        return cls(screen, inside, depth[place], owner[place])
 
-    def surface_seen(self, screen: Float32[np.ndarray, "k 3"]) -> Bool[np.ndarray, " k"]:
-        """Whether points of the surface, given as sample x, sample y and depth, are in the frame and not covered."""
-        inside, rows, columns = self._samples(screen)
-        return np.asarray(inside & (self.depth[rows, columns] > screen[:, 2] - SURFACE_TOLERANCE))
+    @classmethod
+    def of_clip(cls, frames: "Sequence[Sight]") -> "Sight":
+        """The same points over all frames."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.stack([getattr(frame, name) for frame in frames]) for name in names))
 
-    def joints_seen(
-        self, identity: Identity, joints: Int64[np.ndarray, " k"], screen: Float32[np.ndarray, "k 3"]
-    ) -> Bool[np.ndarray, " k"]:
+    def at(self, points: slice | np.ndarray) -> "Sight":
+        """Of some of the points."""
+        shown = (self.inside[..., points], self.depth[..., points], self.triangle[..., points])
+        return Sight(self.screen[..., points, :], *shown)
+
+    def surface_seen(self) -> Bool[np.ndarray, "*f k"]:
+        """Whether points of the surface are in the frame and not covered."""
+        return np.asarray(self.inside & (self.depth > self.screen[..., 2] - SURFACE_TOLERANCE))
+
+    def joints_seen(self, identity: Identity, joints: Int64[np.ndarray, " k"]) -> Bool[np.ndarray, "*f k"]:
         """Whether the skin around each joint is what the camera sees there."""
-        inside, rows, columns = self._samples(screen)
-        depth, triangle = self.depth[rows, columns], self.owner[rows, columns]
-        corners = identity.triangles[np.maximum(triangle, 0)]
+        corners = identity.triangles[np.maximum(self.triangle, 0)]
         bones, parents = joints[:, None, None], load_asset().joint_parents[joints][:, None, None]
         chosen = (identity.skin_joints[corners] == bones) | (identity.skin_joints[corners] == parents)
-        share = np.where(chosen, identity.skin_weights[corners], 0).sum(2).mean(1)
-        own = (share > _MIN_WEIGHT) & (np.abs(depth - screen[:, 2]) < _FLESH)
-        return np.asarray(inside & np.where(triangle >= 0, own, depth > screen[:, 2]))
+        share = np.where(chosen, identity.skin_weights[corners], 0).sum(-1).mean(-1)
+        own = (share > _MIN_WEIGHT) & (np.abs(self.depth - self.screen[..., 2]) < _FLESH)
+        return np.asarray(self.inside & np.where(self.triangle >= 0, own, self.depth > self.screen[..., 2]))
 
 
 def openpose_visible(
-    identity: Identity, sight: Sight, screen: Float32[np.ndarray, "18 3"], landmarks_seen: Bool[np.ndarray, "68"]
-) -> Bool[np.ndarray, "18"]:
+    identity: Identity, sight: Sight, landmarks_seen: Bool[np.ndarray, "*f 68"]
+) -> Bool[np.ndarray, "*f 18"]:
     """Which of OPENPOSE_18 the camera sees: joints by the skin around them, ears by themselves, nose and eyes by
     landmarks."""
     rows, joints = _body_rows()
-    seen = sight.surface_seen(screen)
-    seen[rows] = sight.joints_seen(identity, joints, screen[rows])
-    seen[0] = landmarks_seen[_NOSE]
+    seen = sight.surface_seen()
+    seen[..., rows] = sight.at(rows).joints_seen(identity, joints)
+    seen[..., 0] = landmarks_seen[..., _NOSE]
     for row, lids in _EYES.items():
-        seen[row] = landmarks_seen[lids].mean() >= 0.5
+        seen[..., row] = landmarks_seen[..., lids].mean(-1) >= 0.5
     return seen

@@ -11,6 +11,7 @@ from directanimator.data.synthetic import raster
 from directanimator.data.synthetic.primitives import block, ellipsoid, joined
 from directanimator.data.synthetic.scene import Scene, View, hsv
 from directanimator.data.synthetic.splits import Split, random_stream
+from directanimator.data.synthetic.window import Window
 
 OccluderKind = Literal["pole", "plant", "box", "ball"]
 
@@ -88,10 +89,15 @@ def occluder_at(split: Split, index: int, view: View) -> Occluder:
 
 
 def shade_occluder(
-    occluder: Occluder, owner: np.ndarray, bary: tuple[np.ndarray, np.ndarray], scene: Scene, linear: np.ndarray
+    occluder: Occluder,
+    window: Window,
+    owner: np.ndarray,
+    bary: tuple[np.ndarray, np.ndarray],
+    scene: Scene,
+    linear: np.ndarray,
 ) -> None:
-    """Write linear light wherever the occluder owns a sample."""
+    """Write linear light wherever the occluder owns a sample of a window."""
     surface = np.zeros((len(occluder.vertices), 11), np.float32)
     textiles, eyes = np.zeros((2, 11), np.float32), np.zeros((2, 6), np.float32)
     mesh = (occluder.triangles, occluder.materials, surface, occluder.normals)
-    raster.shade(owner, *bary, *mesh, occluder.look, textiles, scene.light, scene.ambient, eyes, linear)
+    raster.shade(*window, owner, *bary, *mesh, occluder.look, textiles, scene.light, scene.ambient, eyes, linear)

@@ -92,6 +92,39 @@ def vertex_normals(vertices, triangles, normals):
 
 @_compiled
 @no_type_check
+def express(weights, units, rows, vertices):
+    """Move the named rows of vertices by the units, each times its weight."""
+    for i in range(rows.shape[0]):
+        for axis in range(3):
+            total = np.float32(0)
+            for unit in range(weights.shape[0]):
+                if weights[unit] != 0:
+                    total += weights[unit] * units[unit, i, axis]
+            vertices[rows[i], axis] += total
+
+
+@_compiled
+@no_type_check
+def extent(points, rows):
+    """The (least x, least y, greatest x, greatest y) of the named rows of points."""
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    for i in range(rows.shape[0]):
+        x, y = points[rows[i], 0], points[rows[i], 1]
+        left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
+    return left, top, right, bottom
+
+
+@_compiled
+@no_type_check
+def move(points, x, y):
+    """Shift all points to the right and up, in place."""
+    for i in range(points.shape[0]):
+        points[i, 0] += x
+        points[i, 1] += y
+
+
+@_compiled
+@no_type_check
 def skin(vertices, normals, joints, weights, rotations, offsets, posed, posed_normals):
     """Write linearly blended vertices and normals."""
     for i in range(vertices.shape[0]):
@@ -103,13 +136,15 @@ def skin(vertices, normals, joints, weights, rotations, offsets, posed, posed_no
             w = weights[i, slot]
             if w > 0.002:
                 j = joints[i, slot]
-                r = rotations[j]
-                px += w * (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z + offsets[j, 0])
-                py += w * (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z + offsets[j, 1])
-                pz += w * (r[2, 0] * x + r[2, 1] * y + r[2, 2] * z + offsets[j, 2])
-                qx += w * (r[0, 0] * nx + r[0, 1] * ny + r[0, 2] * nz)
-                qy += w * (r[1, 0] * nx + r[1, 1] * ny + r[1, 2] * nz)
-                qz += w * (r[2, 0] * nx + r[2, 1] * ny + r[2, 2] * nz)
+                a, b, c = rotations[j, 0, 0], rotations[j, 0, 1], rotations[j, 0, 2]
+                px += w * (a * x + b * y + c * z + offsets[j, 0])
+                qx += w * (a * nx + b * ny + c * nz)
+                a, b, c = rotations[j, 1, 0], rotations[j, 1, 1], rotations[j, 1, 2]
+                py += w * (a * x + b * y + c * z + offsets[j, 1])
+                qy += w * (a * nx + b * ny + c * nz)
+                a, b, c = rotations[j, 2, 0], rotations[j, 2, 1], rotations[j, 2, 2]
+                pz += w * (a * x + b * y + c * z + offsets[j, 2])
+                qz += w * (a * nx + b * ny + c * nz)
         posed[i, 0], posed[i, 1], posed[i, 2] = px, py, pz
         posed_normals[i, 0], posed_normals[i, 1], posed_normals[i, 2] = qx, qy, qz
 
@@ -134,13 +169,22 @@ def _cut_away(y, arm, leg, cut):
     return leg > cut[1] or arm > 0.02 or cut[4] > 0
 
 
+@_inlined
+@no_type_check
+def _corners(triangles, k):
+    """Rows of a triangle's vertices; unsigned, so that compiled code need not ask whether they count from the end."""
+    return np.uint32(triangles[k, 0]), np.uint32(triangles[k, 1]), np.uint32(triangles[k, 2])
+
+
 @_compiled
 @no_type_check
 def rasterize(screen, triangles, materials, single_sided, surface, cut, depth, owner, bary_u, bary_v):
-    """Write the nearest triangle of each pixel (-1 for none), its depth and its barycentric coordinates."""
+    """Write the nearest triangle of each sample, its depth and its barycentric coordinates, where one is nearer than
+    what is there; returns the (top, bottom, left, right) outside of which nothing was written."""
     height, width = depth.shape
+    top, bottom, left, right = height, 0, width, 0
     for k in range(triangles.shape[0]):
-        a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+        a, b, c = _corners(triangles, k)
         ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area > -1e-9 and (single_sided[k] or area < 1e-9):
@@ -149,6 +193,8 @@ def rasterize(screen, triangles, materials, single_sided, surface, cut, depth, o
         y0, y1 = max(int(math.ceil(min(ay, by, cy) - 0.5)), 0), min(int(math.floor(max(ay, by, cy) - 0.5)), height - 1)
         if x0 > x1 or y0 > y1:
             continue
+        top, bottom, left, right = min(top, y0), max(bottom, y1 + 1), min(left, x0), max(right, x1 + 1)
+        az, bz, cz = screen[a, 2], screen[b, 2], screen[c, 2]
         inverse, is_tights = np.float32(1) / area, materials[k] == MATERIAL_TIGHTS
         for row in range(y0, y1 + 1):
             py = np.float32(row + 0.5)
@@ -157,9 +203,9 @@ def rasterize(screen, triangles, materials, single_sided, surface, cut, depth, o
                 u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * inverse
                 v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * inverse
                 w = np.float32(1) - u - v
-                if u < 0 or v < 0 or w < 0:
+                if min(u, v, w) < 0:
                     continue
-                z = u * screen[a, 2] + v * screen[b, 2] + w * screen[c, 2]
+                z = u * az + v * bz + w * cz
                 if z >= depth[row, column]:
                     continue
                 if is_tights:
@@ -170,6 +216,19 @@ def rasterize(screen, triangles, materials, single_sided, surface, cut, depth, o
                         continue
                 depth[row, column], owner[row, column] = z, k
                 bary_u[row, column], bary_v[row, column] = u, v
+    return top, bottom, left, right
+
+
+@_compiled
+@no_type_check
+def darken(linear, top, bottom, left, right, x, y, radius_x, radius_y, strength):
+    """Take light from an ellipse within a window, most at its center."""
+    for row in range(top, bottom):
+        for column in range(left, right):
+            reach = ((column - x) / radius_x) ** 2 + ((row - y) / radius_y) ** 2
+            light = np.float32(1 - strength * min(1.0, max(0.0, 1 - reach)))
+            for q in range(3):
+                linear[row, column, q] *= light
 
 
 @_compiled
@@ -215,9 +274,9 @@ def _ramp(start, end, x):
 
 @_inlined
 @no_type_check
-def _blend(color, other, share):
+def _blend(color, look, row, share):
     for q in range(3):
-        color[q] = color[q] * (1 - share) + other[q] * share
+        color[q] = color[q] * (1 - share) + look[row, q] * share
 
 
 @_inlined
@@ -255,16 +314,16 @@ def _weave_share(kind, x, y, z, girth, frequency):
 
 @_inlined
 @no_type_check
-def _paint_textile(textile, at, color):
+def _paint_textile(textiles, row, at, color):
     """Write the color of cloth; a zipped front goes with a print on the back."""
     x, y, z = at[_X], at[_Y], at[_Z]
-    kind = int(textile[0])
-    share = _weave_share(kind, x, y, z, at[_GIRTH], textile[1])
+    kind = int(textiles[row, 0])
+    share = _weave_share(kind, x, y, z, at[_GIRTH], textiles[row, 1])
     for q in range(3):
-        color[q] = textile[2 + q] * (1 - share) + textile[5 + q] * share
+        color[q] = textiles[row, 2 + q] * (1 - share) + textiles[row, 5 + q] * share
     if kind == ZIP_FRONT and z < 0 and 0.22 < y < 0.42 and abs(x) < 0.09:
         for q in range(3):
-            color[q] = textile[8 + q]
+            color[q] = textiles[row, 8 + q]
 
 
 @_inlined
@@ -279,11 +338,12 @@ def _has_hair(at, look, hx, hy, hz):
     """Whether a point of the head lies behind the hairline."""
     if look[LOOK_SCALP, 0] == 0 or at[_EAR] >= 0.4:
         return False
-    line = look[LOOK_HAIRLINE]
-    if hy > line[0] - 3.2 * hx * hx * line[2] + line[3] * value_noise(hx * 90.0, 3.0, 7.0):
+    forehead, nape = look[LOOK_HAIRLINE, 0], look[LOOK_HAIRLINE, 1]
+    curvature, raggedness = look[LOOK_HAIRLINE, 2], look[LOOK_HAIRLINE, 3]
+    if hy > forehead - 3.2 * hx * hx * curvature + raggedness * value_noise(hx * 90.0, 3.0, 7.0):
         return True
-    back = -0.105 + 0.9 * max(0.0, -hy) * line[1] + (0.35 * hy if hy < 0 else 0.0)
-    return hz < back and hy > line[1]
+    back = -0.105 + 0.9 * max(0.0, -hy) * nape + (0.35 * hy if hy < 0 else 0.0)
+    return hz < back and hy > nape
 
 
 @_inlined
@@ -304,18 +364,18 @@ def _paint_beard(look, at, hx, hy, hz, color):
     chin = _ramp(-0.052, -0.066, hy - 0.5 * side) * _ramp(-0.125, -0.09, hz) * look[LOOK_BEARD, 1]
     lip = _ramp(-0.046, -0.05, hy) * _ramp(0.032, 0.026, abs(hx)) * (1.0 if hz > -0.03 else 0.0) * look[LOOK_BEARD, 0]
     grain = 0.7 + 0.5 * value_noise(hx * 250.0, hy * 250.0, hz * 250.0)
-    _blend(color, look[LOOK_BROW], min(1.0, max(chin, lip) * skin_only * look[LOOK_BROW_SHAPE, 3] * grain))
+    _blend(color, look, LOOK_BROW, min(1.0, max(chin, lip) * skin_only * look[LOOK_BROW_SHAPE, 3] * grain))
 
 
 @_inlined
 @no_type_check
 def _paint_brow(look, hx, hy, hz, color):
-    shape = look[LOOK_BROW_SHAPE]
+    thickness, height, tilt = look[LOOK_BROW_SHAPE, 0], look[LOOK_BROW_SHAPE, 1], look[LOOK_BROW_SHAPE, 2]
     bx = abs(hx) - 0.032
-    center = 0.0215 + shape[1] + shape[2] * bx - 14.0 * bx * bx
+    center = 0.0215 + height + tilt * bx - 14.0 * bx * bx
     if hz > -0.04:
-        share = _ramp(shape[0], shape[0] * 0.5, abs(hy - center)) * _ramp(0.026, 0.02, abs(bx))
-        _blend(color, look[LOOK_BROW], 0.9 * share)
+        share = _ramp(thickness, thickness * 0.5, abs(hy - center)) * _ramp(0.026, 0.02, abs(bx))
+        _blend(color, look, LOOK_BROW, 0.9 * share)
 
 
 @_inlined
@@ -327,8 +387,8 @@ def _paint_face(look, at, hx, hy, hz, color):
         color[0] *= 1 + 0.10 * blush
         color[1] *= 1 - 0.18 * blush
         color[2] *= 1 - 0.16 * blush
-    _blend(color, look[LOOK_LIPS], 0.9 * at[_LIPS])
-    _blend(color, look[LOOK_LID], at[_LID] * look[LOOK_LID, 3])
+    _blend(color, look, LOOK_LIPS, 0.9 * at[_LIPS])
+    _blend(color, look, LOOK_LID, at[_LID] * look[LOOK_LID, 3])
     _paint_brow(look, hx, hy, hz, color)
     _paint_beard(look, at, hx, hy, hz, color)
     if look[LOOK_BEARD, 2] > 0 and hz > -0.05 and -0.06 < hy < 0:
@@ -357,16 +417,17 @@ def _paint_skin(look, at, hx, hy, hz, color):
 @no_type_check
 def _part_of_body(is_tights, look, at):
     """Whether the skin mesh or the tights show hair, cloth, shoe or skin at a point."""
-    cut, y = look[LOOK_CUT], at[_Y]
+    y, sleeve, trouser, waist = at[_Y], look[LOOK_CUT, 0], look[LOOK_CUT, 1], look[LOOK_CUT, 2]
+    collar, shoe = look[LOOK_CUT, 3], look[LOOK_CUT, 5]
     hx, hy, hz = at[_X] - look[LOOK_ORIGIN, 0], y - look[LOOK_ORIGIN, 1], at[_Z] - look[LOOK_ORIGIN, 2]
     if at[_HEAD] > 0.5 and not is_tights and _has_hair(at, look, hx, hy, hz):
         return PART_HAIR
-    under_top = at[_HEAD] < 0.5 and at[_ARM] < cut[0] and at[_LEG] <= 0 and cut[2] < y < cut[3]
+    under_top = at[_HEAD] < 0.5 and at[_ARM] < sleeve and at[_LEG] <= 0 and waist < y < collar
     if is_tights or under_top:
-        return PART_BOTTOM if is_tights and (at[_LEG] > 0 or y <= cut[2]) else PART_TOP
-    if at[_LEG] > cut[5] and at[_LEG] > 0.5:
+        return PART_BOTTOM if is_tights and (at[_LEG] > 0 or y <= waist) else PART_TOP
+    if at[_LEG] > shoe and at[_LEG] > 0.5:
         return PART_SHOE
-    if at[_HEAD] < 0.5 and at[_ARM] < 0.02 and at[_LEG] < cut[1] and y < cut[2] + 0.002:
+    if at[_HEAD] < 0.5 and at[_ARM] < 0.02 and at[_LEG] < trouser and y < waist + 0.002:
         return PART_BOTTOM
     return PART_FACE if at[_HEAD] > 0.5 else PART_SKIN
 
@@ -394,11 +455,11 @@ def _paint_body(is_tights, look, textiles, at, color):
         _paint_strands(look, hx, hy, hz, 30.0, color)
         return 0.25, 0.0
     if part == PART_TOP or part == PART_BOTTOM:
-        _paint_textile(textiles[1 if part == PART_BOTTOM else 0], at, color)
+        _paint_textile(textiles, 1 if part == PART_BOTTOM else 0, at, color)
         _crease(at, color)
         return 0.0, 0.0
     if part == PART_SHOE:
-        _blend(color, look[LOOK_SOLE if y < look[LOOK_ORIGIN, 3] else LOOK_SHOE], 1.0)
+        _blend(color, look, LOOK_SOLE if y < look[LOOK_ORIGIN, 3] else LOOK_SHOE, 1.0)
         return 0.2, 0.0
     return _paint_skin(look, at, hx, hy, hz, color), 1.0
 
@@ -437,19 +498,19 @@ def _paint(material, look, textiles, eyes, at, color):
         _scale(color, 0.12 + 0.88 * in_front)  # those at the back lie in the dark
         return 0.0, 0.0
     if material == MATERIAL_SKIRT:
-        _paint_textile(textiles[1], at, color)
+        _paint_textile(textiles, 1, at, color)
         _scale(color, 0.975 + 0.175 * math.sin(at[_GIRTH] * 14.0))
         return 0.0, 0.0
     if material == MATERIAL_HAIR:
         _paint_strands(look, at[_X], at[_Y], at[_Z], 12.0, color)
         return 0.25, 0.0
-    _blend(color, look[LOOK_PROP + material - MATERIAL_PROP], 1.0)
+    _blend(color, look, LOOK_PROP + material - MATERIAL_PROP, 1.0)
     return 0.25, 0.0
 
 
 @_inlined
 @no_type_check
-def _light_up(color, normal, highlight, translucency, light, ambient, pixel):
+def _light_up(color, normal, highlight, translucency, light, ambient, linear, row, column):
     """Write the linear light of a pixel: sky and floor light, a wrapped lamp, a highlight, a soft rim."""
     facing = normal[0] * light[0] + normal[1] * light[1] + normal[2] * light[2]
     wrap = 0.35 * translucency + 0.15
@@ -459,21 +520,38 @@ def _light_up(color, normal, highlight, translucency, light, ambient, pixel):
     sky = 0.5 + 0.5 * normal[1]
     for q in range(3):
         around = ambient[0, q] * sky + ambient[1, q] * (1 - sky)
-        pixel[q] = color[q] * (around + ambient[2, q] * diffuse + rim) + 0.6 * shine * ambient[2, q]
+        linear[row, column, q] = color[q] * (around + ambient[2, q] * diffuse + rim) + 0.6 * shine * ambient[2, q]
 
 
 @_compiled
 @no_type_check
-def shade(owner, bary_u, bary_v, triangles, materials, surface, normals, look, textiles, light, ambient, eyes, linear):
-    """Write linear light wherever a triangle was found; other pixels keep what they hold."""
-    height, width = owner.shape
+def shade(
+    top,
+    bottom,
+    left,
+    right,
+    owner,
+    bary_u,
+    bary_v,
+    triangles,
+    materials,
+    surface,
+    normals,
+    look,
+    textiles,
+    light,
+    ambient,
+    eyes,
+    linear,
+):
+    """Write linear light wherever a triangle was found within a window; other samples keep what they hold."""
     color, at, normal = np.zeros(3, np.float32), np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
-    for row in range(height):
-        for column in range(width):
+    for row in range(top, bottom):
+        for column in range(left, right):
             k = owner[row, column]
             if k < 0:
                 continue
-            a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+            a, b, c = _corners(triangles, k)
             u, v = bary_u[row, column], bary_v[row, column]
             w = np.float32(1) - u - v
             for q in range(surface.shape[1]):
@@ -482,27 +560,49 @@ def shade(owner, bary_u, bary_v, triangles, materials, surface, normals, look, t
                 normal[q] = u * normals[a, q] + v * normals[b, q] + w * normals[c, q]
             _scale(normal, 1 / (math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9))
             highlight, translucency = _paint(materials[k], look, textiles, eyes, at, color)
-            _light_up(color, normal, highlight, translucency, light, ambient, linear[row, column])
+            _light_up(color, normal, highlight, translucency, light, ambient, linear, row, column)
 
 
 @_compiled
 @no_type_check
-def resolve(linear, owner, supersample, table, frame, mask):
-    """Write bytes: box mean of linear light through the display table, and the person's alpha in 0..255."""
+def develop(linear, top, bottom, left, right, supersample, table, frame):
+    """Write the bytes of a window of pixels: box mean of linear light through the display table."""
     steps, count = table.shape[0] - 1, supersample * supersample
-    for row in range(frame.shape[0]):
-        for column in range(frame.shape[1]):
-            red, green, blue, covered = 0.0, 0.0, 0.0, 0
+    for row in range(top, bottom):
+        for column in range(left, right):
+            red, green, blue = 0.0, 0.0, 0.0
             for y in range(row * supersample, (row + 1) * supersample):
                 for x in range(column * supersample, (column + 1) * supersample):
                     red += linear[y, x, 0]
                     green += linear[y, x, 1]
                     blue += linear[y, x, 2]
-                    covered += owner[y, x] >= 0
-            mask[row, column] = (255 * covered + count // 2) // count
             frame[row, column, 0] = table[int(min(1.0, max(0.0, red / count)) * steps + 0.5)]
             frame[row, column, 1] = table[int(min(1.0, max(0.0, green / count)) * steps + 0.5)]
             frame[row, column, 2] = table[int(min(1.0, max(0.0, blue / count)) * steps + 0.5)]
+
+
+@_compiled
+@no_type_check
+def cover(owner, top, bottom, left, right, supersample, alpha):
+    """Write the share of owned samples, in 0..255, of a window of pixels; returns the (top, bottom, left, right) around
+    the owned samples."""
+    height, width = owner.shape
+    first_row, last_row, first_column, last_column = height, 0, width, 0
+    count = supersample * supersample
+    shares = np.empty(count + 1, np.uint8)
+    for owned in range(count + 1):
+        shares[owned] = (255 * owned + count // 2) // count
+    for row in range(top, bottom):
+        for column in range(left, right):
+            owned = 0
+            for y in range(row * supersample, (row + 1) * supersample):
+                for x in range(column * supersample, (column + 1) * supersample):
+                    if owner[y, x] >= 0:
+                        owned += 1
+                        first_row, last_row = min(first_row, y), max(last_row, y + 1)
+                        first_column, last_column = min(first_column, x), max(last_column, x + 1)
+            alpha[row, column] = shares[owned]
+    return first_row, last_row, first_column, last_column
 
 
 @_inlined
@@ -520,6 +620,10 @@ def _nearest_sample(owner, depth, top, left, supersample):
 @_compiled
 @no_type_check
 def sample_surface(
+    top,
+    bottom,
+    left,
+    right,
     owner,
     depth,
     bary_u,
@@ -538,15 +642,16 @@ def sample_surface(
     bary,
     place,
 ):
-    """Write what the nearest sample of the person within each pixel shows; other pixels keep what they hold."""
+    """Write what the nearest sample of the person within each pixel of a window shows; other pixels keep what they
+    hold."""
     at, direction = np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
-    for row in range(parts.shape[0]):
-        for column in range(parts.shape[1]):
+    for row in range(top, bottom):
+        for column in range(left, right):
             y, x = _nearest_sample(owner, depth, row * supersample, column * supersample, supersample)
             if y < 0:
                 continue
             k = owner[y, x]
-            a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+            a, b, c = _corners(triangles, k)
             u, v = bary_u[y, x], bary_v[y, x]
             w = np.float32(1) - u - v
             for q in range(surface.shape[1]):

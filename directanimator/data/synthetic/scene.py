@@ -109,7 +109,7 @@ def scene_at(split: Split, index: int) -> Scene:
 
 
 def _wall_lines(pattern: WallPattern, frequency: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(p, p) share of light that the pattern takes away."""
+    """Share of light that the pattern takes away, of a shape that broadcasts with (p, p)."""
     if pattern == "planks":
         return 0.12 * ((x * frequency) % 1 < 0.08)
     if pattern == "bricks":
@@ -120,46 +120,57 @@ def _wall_lines(pattern: WallPattern, frequency: int, x: np.ndarray, y: np.ndarr
     return np.zeros_like(x)
 
 
-def _paint_wall(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _wall_shade(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     shade = 1 - 0.25 * np.abs(x - scene.bright_at) - 0.1 * y
-    shade = shade * (1 - _wall_lines(scene.wall_pattern, scene.wall_frequency, x, y))
-    return shade[..., None] * np.array(scene.wall)
+    return np.asarray(shade * (1 - _wall_lines(scene.wall_pattern, scene.wall_frequency, x, y)))
 
 
-def _hang(image: np.ndarray, panel: Panel, x: np.ndarray, y: np.ndarray, horizon: float) -> None:
-    center = panel.y * (horizon - 0.1)
-    across, down = np.abs(x - panel.x) / panel.half_width, (y - center) / panel.half_height
-    image[(across < 1) & (np.abs(down) < 1)] = 0.35 * np.array(panel.color)
-    inside = (across < 0.88) & (np.abs(down) < 0.88)
-    image[inside] = np.array(panel.color) * (1 - 0.3 * down[inside][:, None])
-
-
-def _paint_floor(scene: Scene, x: np.ndarray, y: np.ndarray, horizon: float) -> np.ndarray:
+def _floor_shade(scene: Scene, x: np.ndarray, y: np.ndarray, horizon: float) -> np.ndarray:
     nearness = 1 / np.maximum(y - horizon + 0.06, 1e-3)
     across, away = 0.25 * (x - 0.5) * nearness, 0.6 * nearness
     if scene.floor_boards:
         board = np.floor(across * 12)
-        joints: Bool[np.ndarray, "p p"] = (away * 2 + board * 0.37) % 1 < 0.04
-        shade = 1 - 0.22 * ((across * 12) % 1 < 0.05) - 0.1 * joints
-    else:
-        shade = 0.85 + 0.25 * ((np.floor(across * 8) + np.floor(away * 3)) % 2)
-    return shade[..., None] * np.array(scene.floor)
+        joints: Bool[np.ndarray, "r p"] = (away * 2 + board * 0.37) % 1 < 0.04
+        return np.asarray(1 - 0.22 * ((across * 12) % 1 < 0.05) - 0.1 * joints)
+    return np.asarray(0.85 + 0.25 * ((np.floor(across * 8) + np.floor(away * 3)) % 2))
 
 
-def _place(image: np.ndarray, panel: Panel, x: np.ndarray, y: np.ndarray, horizon: float) -> None:
-    inside = (np.abs(x - panel.x) < panel.half_width) & (y > panel.y) & (y < horizon + 0.12)
-    image[inside] = np.array(panel.color) * (1 - 0.3 * (y[inside] - panel.y))[:, None]
+def _within(offset: np.ndarray, reach: float) -> slice:
+    """Where a row or a column of offsets is nearer than `reach` to its zero; they are ordered."""
+    inside = np.flatnonzero(np.abs(offset.ravel()) < reach)
+    return slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0)
+
+
+def _paint(planes: np.ndarray, rows: slice, columns: slice, color: _Rgb, shade: np.ndarray | float) -> None:
+    for plane, share in zip(planes, color, strict=True):
+        plane[rows, columns] = share * shade
+
+
+def _hang(planes: np.ndarray, panel: Panel, x: np.ndarray, y: np.ndarray, horizon: float) -> None:
+    center = panel.y * (horizon - 0.1)
+    across, down = (x - panel.x) / panel.half_width, (y - center) / panel.half_height
+    _paint(planes, _within(down, 1.0), _within(across, 1.0), panel.color, 0.35)
+    rows = _within(down, 0.88)
+    _paint(planes, rows, _within(across, 0.88), panel.color, 1 - 0.3 * down[rows])
+
+
+def _place(planes: np.ndarray, panel: Panel, x: np.ndarray, y: np.ndarray, horizon: float) -> None:
+    standing = np.flatnonzero((y > panel.y) & (y < horizon + 0.12))
+    rows = slice(standing[0], standing[-1] + 1) if len(standing) else slice(0, 0)
+    _paint(planes, rows, _within(x - panel.x, panel.half_width), panel.color, 1 - 0.3 * (y[rows] - panel.y))
 
 
 def paint_backdrop(scene: Scene, view: View, pixels: int) -> Float32[np.ndarray, "pixels pixels 3"]:
     """The scene without the person, linear light in [0, 1]."""
-    y, x = np.mgrid[0:pixels, 0:pixels] / pixels
+    x, y = np.arange(pixels)[None] / pixels, np.arange(pixels)[:, None] / pixels
     horizon = _HORIZON[view] + scene.camera_shift[1]
-    image = _paint_wall(scene, x, y)
+    everywhere, planes = slice(None), np.empty((3, pixels, pixels))
+    _paint(planes, everywhere, everywhere, scene.wall, _wall_shade(scene, x, y))
     for panel in scene.pictures:
-        _hang(image, panel, x, y, horizon)
-    image = np.where((y > horizon)[..., None], _paint_floor(scene, x, y, horizon), image)
-    image[np.abs(y - horizon) < 0.008] *= 0.7
+        _hang(planes, panel, x, y, horizon)
+    floor = slice(int((y <= horizon).sum()), None)
+    _paint(planes, floor, everywhere, scene.floor, _floor_shade(scene, x, y[floor], horizon))
+    planes[:, _within(y - horizon, 0.008)] *= 0.7
     for panel in scene.furniture:
-        _place(image, panel, x, y, horizon)
-    return (np.clip(image, 0, 1) ** _PICTURE_GAMMA).astype(np.float32)
+        _place(planes, panel, x, y, horizon)
+    return np.ascontiguousarray(np.moveaxis(np.clip(planes, 0, 1) ** _PICTURE_GAMMA, 0, -1), np.float32)
