@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from directanimator.atomic import atomic_directory
 from directanimator.command import run_command
 from directanimator.data.pool import Rows, build_pool, open_pool
-from directanimator.data.spec import SYNTH_VERSION, DataSpec
+from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic_items import synthetic_pixels
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError, did_you_mean
 from directanimator.extraction.backends import digest_of_directory
 from directanimator.extraction.store import key_of

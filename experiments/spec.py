@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from directanimator.cues.spec import CueSpec
-from directanimator.data.spec import FOLDER_VERSION, SYNTH_VERSION, DataSpec, Subset
+from directanimator.data.spec import DataSpec, Subset
+from directanimator.data.version import FOLDER_VERSION, SYNTH_VERSION
 from directanimator.digests import digest
 from directanimator.frozen import FrozenSpec
 from directanimator.metrics.spec import I3D_MIN_FRAMES, NetworkName

@@ -10,11 +10,6 @@ from directanimator.frozen import FrozenSpec
 Subset = Literal["self", "cross", "occlusion", "complex", "face", "ambiguous"]
 """Sets of test clips; all but the first two are chosen by what is seen in them."""
 
-FOLDER_VERSION = 3
-"""Bump it when a folder of videos must give other clips."""
-SYNTH_VERSION = 2
-"""Of the synthetic humans, part of every seed: bump it when the same index must mean another picture."""
-
 TEMPORAL_COMPRESSION = 4
 """Video frames per latent frame after the first (causal layout of CogVideoX's VAE)."""
 

@@ -18,7 +18,8 @@ from PIL import Image
 from directanimator.atomic import atomic_write, write_json
 from directanimator.cues.preview import cue_strip, cues_in_color
 from directanimator.cues.triplet import dropped
-from directanimator.data.spec import SYNTH_VERSION, Subset
+from directanimator.data.spec import Subset
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.digests import SHORT
 from directanimator.errors import UserError
 from directanimator.metrics.catalog import Role

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from directanimator import pretrain
-from directanimator.data.spec import SYNTH_VERSION
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError
 from directanimator.model.codec import PatchCodec
 from directanimator.pretrain import (

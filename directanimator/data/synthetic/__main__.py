@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from directanimator.atomic import atomic_write, write_json
 from directanimator.command import run_command
-from directanimator.data.spec import SYNTH_VERSION, Subset
+from directanimator.data.spec import Subset
 from directanimator.data.synthetic import asset, subsets
 from directanimator.data.synthetic.bake import bake, differing_arrays
 from directanimator.data.synthetic.bench import report
@@ -17,6 +17,7 @@ from directanimator.data.synthetic.scene import View
 from directanimator.data.synthetic.sheets import Sheet, sheet_of_identities, sheet_of_motion, sheet_of_subset
 from directanimator.data.synthetic.splits import Split
 from directanimator.data.synthetic.subsets import SUBSETS_FILE
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError, did_you_mean
 from directanimator.words import read_words, real, whole
 

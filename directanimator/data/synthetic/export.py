@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from directanimator.atomic import atomic_write, explained, write_json
-from directanimator.data.spec import SYNTH_VERSION, Subset
+from directanimator.data.spec import Subset
 from directanimator.data.synthetic.clip import RenderedClip, render_clip
 from directanimator.data.synthetic.ground_truth import GroundTruth
 from directanimator.data.synthetic.pair import SyntheticPair, pair_at
 from directanimator.data.synthetic.scene import View
 from directanimator.data.synthetic.splits import Split
 from directanimator.data.synthetic.subsets import SUBSET_CLIPS, check_subset, subset_pair
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError
 from directanimator.progress import progress
 from directanimator.video import png_of, write_video

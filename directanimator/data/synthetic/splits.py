@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from directanimator.data.spec import SYNTH_VERSION
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError, did_you_mean
 
 Split = Literal["train", "val", "test", "test_ood"]

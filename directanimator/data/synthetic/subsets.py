@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from directanimator.data.spec import SYNTH_VERSION, Subset
+from directanimator.data.spec import Subset
 from directanimator.data.synthetic.clip import RenderedClip, render_clip
 from directanimator.data.synthetic.ground_truth import GroundTruth
 from directanimator.data.synthetic.identity import identity_at
@@ -23,6 +23,7 @@ from directanimator.data.synthetic.pair import SyntheticPair, driving_window, fr
 from directanimator.data.synthetic.scene import View, scene_at
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, NUM_MOTIONS, random_stream
 from directanimator.data.synthetic.timeline import DURATION
+from directanimator.data.version import SYNTH_VERSION
 from directanimator.errors import UserError, did_you_mean
 
 SUBSET_CLIPS = 32
