@@ -1,8 +1,10 @@
-"""`python -m directanimator.cue_accuracy [clips=16] [pairs=64]`: how near cues of synthetic people come to the truth.
+"""`python -m directanimator.cue_accuracy [clips=16] [pairs=64] [people=64]`: how near cues of synthetic people come to
+the truth.
 
 Masks: rendered clips are exported as video with their truth beside it, read back and looked at by the nets; the mean
 intersection over union with the true mask. Alignment: of test pairs, the driver's true mask laid over the reference,
-beside the true mask of the reference's person doing the same; and the same without alignment."""
+beside the true mask of the reference's person doing the same; and the same without alignment. Faces: of test people
+to the hips, from the front and from behind, in how many pictures the detector finds a face."""
 
 import sys
 import tempfile
@@ -17,17 +19,31 @@ from directanimator.cues.alignment import Alignment, align, identity_alignment, 
 from directanimator.cues.gate import FOREGROUND
 from directanimator.cues.spec import AlignBy
 from directanimator.data.spec import DataSpec
-from directanimator.data.synthetic import View, pair_at, render_clip
+from directanimator.data.synthetic import (
+    DURATION,
+    NUM_IDENTITIES,
+    NUM_MOTIONS,
+    View,
+    identity_at,
+    motion_at,
+    pair_at,
+    render_clip,
+    scene_at,
+)
+from directanimator.data.synthetic.motion import facing
 from directanimator.data.synthetic_items import synthetic_item, track_of
 from directanimator.extraction.truth import read_truth, write_truth
 from directanimator.metrics.mask import mask_iou
-from directanimator.perception.mediapipe import MediapipePerception
+from directanimator.perception.mediapipe import MediapipeFaces, MediapipePerception
 from directanimator.perception.person import PersonPerception
 from directanimator.video import read_video, write_video
 from directanimator.words import read_words, whole
 
 CLIP_FRAMES, CLIP_FPS, CLIP_SIDE = 16, 8.0, 512
 VIEWS: tuple[View, ...] = ("full", "half", "bust")
+PORTRAIT_SIDE, TAKES = 256, 4
+_MOSTLY = 0.3
+"""Radians by which a portrait may be turned from its heading."""
 
 
 def export_clip(index: int, view: View, video: Path) -> None:
@@ -61,7 +77,17 @@ def _laid(
     return np.array([mask_iou(one[None], other[None]) for one, other in zip(laid, target, strict=True)])
 
 
-def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:
+def portrait(index: int, take: int, heading: float) -> UInt8[np.ndarray, "h w 3"]:
+    """A test person to the hips, somewhere in a motion, within a few degrees of a heading in radians; another one for
+    every take."""
+    rng = np.random.default_rng([index, take])
+    motion = facing(motion_at("test", int(rng.integers(NUM_MOTIONS["test"]))), heading + rng.uniform(-_MOSTLY, _MOSTLY))
+    time = np.array([rng.uniform(0, DURATION)])
+    clip = render_clip(identity_at("test", index), motion, scene_at("test", index), time, PORTRAIT_SIDE, "half")
+    return clip.frames[0]
+
+
+def _lines(num_clips: int, num_pairs: int, num_people: int) -> Iterator[str]:
     perception = MediapipePerception()
     with tempfile.TemporaryDirectory() as folder:
         for view in VIEWS:
@@ -77,6 +103,11 @@ def _lines(num_clips: int, num_pairs: int) -> Iterator[str]:
     for by in ways:
         mean = np.mean([alignment_overlaps(index, by) for index in range(num_pairs)])
         yield f"alignment IoU, {by or 'none':9}  mean {mean:.3f} over {num_pairs} pairs"
+    faces = MediapipeFaces()
+    for name, heading in (("front", 0.0), ("back", np.pi)):
+        portraits = [portrait(index, take, heading) for index in range(num_people) for take in range(TAKES)]
+        found = sum(faces.face(picture, None, None) is not None for picture in portraits)
+        yield f"face found, {name:5}  {found} of {len(portraits)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,8 +119,9 @@ def _command(tokens: list[str]) -> int:
     if "--help" in tokens:
         print(__doc__)
         return 0
-    words = read_words(tokens, ("clips", "pairs"))
-    for line in _lines(whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)):
+    words = read_words(tokens, ("clips", "pairs", "people"))
+    counts = whole(words, "clips", 16, 1, 10_000), whole(words, "pairs", 64, 1, 10_000)
+    for line in _lines(*counts, whole(words, "people", 64, 1, NUM_IDENTITIES["test"])):
         print(line, flush=True)
     return 0
 

@@ -365,6 +365,15 @@ def with_face(motion: Motion, face: FaceTrack) -> Motion:
     return dataclasses.replace(motion, track=track)
 
 
+def facing(motion: Motion, heading: float) -> Motion:
+    """The motion with pelvis, torso and head held upright at one heading, in radians from the camera to the person's
+    left."""
+    track = motion.track
+    upright = {name: np.zeros_like(track.head) for name in ("head", "torso", "pelvis")}
+    turned = dataclasses.replace(track, yaw=np.full_like(track.yaw, heading), **upright)
+    return dataclasses.replace(motion, track=turned)
+
+
 @functools.lru_cache(maxsize=256)
 def motion_at(split: Split, index: int) -> Motion:
     """The motion of an index, any kind; kinds that move the arms in a half view are the more frequent.

@@ -27,7 +27,7 @@ from directanimator.data.synthetic import asset as asset_module
 from directanimator.data.synthetic.asset import load_asset
 from directanimator.data.synthetic.face import EXPRESSIONS
 from directanimator.data.synthetic.kinematics import euler, pose_skeleton, rotation_between
-from directanimator.data.synthetic.motion import LIMBS
+from directanimator.data.synthetic.motion import LIMBS, facing
 from directanimator.data.synthetic.splits import Domain, random_stream
 from directanimator.data.synthetic.timeline import DURATION
 from directanimator.errors import UserError
@@ -48,16 +48,6 @@ few_people = st.integers(0, 5)
 motion_indices = st.integers(0, 95)
 instants = st.floats(0, DURATION)
 vectors = st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1)
-
-
-def facing(motion: Motion, yaw: float) -> Motion:
-    """The motion with the whole body, torso and head held at one heading."""
-    track = motion.track
-    still = np.zeros_like(track.head)
-    heading = np.full_like(track.yaw, yaw)
-    return dataclasses.replace(
-        motion, track=dataclasses.replace(track, yaw=heading, head=still, torso=still, pelvis=still)
-    )
 
 
 def expressing(motion: Motion, unit: str | None) -> Motion:
