@@ -373,8 +373,8 @@ def render_clip(
         seen = _note(shot, frame, drawn, notes)
         if layers is not None:
             body = (buffers.posed, buffers.normals, buffers.screen, positions)
-            samples = (buffers.depth, buffers.owner, buffers.bary)
-            exposure = Exposure(identity, camera, supersample, *body, *samples, drawn, seen, covered, around)
+            samples = (buffers.depth, buffers.owner, buffers.bary, notes.mask[frame])
+            exposure = Exposure(identity, camera, supersample, *body, *samples, seen, covered, around)
             facts.append(expose(exposure))
             if planes:
                 expose_layers(exposure, planes, frame)

@@ -110,8 +110,8 @@ class Exposure:
     depth: Float32[np.ndarray, "p p"]
     owner: Int32[np.ndarray, "p p"]
     bary: Float32[np.ndarray, "2 p p"]
-    drawn: Window
-    """Samples around the person, before anything stands in front."""
+    alpha: UInt8[np.ndarray, "s s"]
+    """The person's share of each pixel, 0 to 255."""
     seen: Window
     """Samples around what is seen of the person."""
     covered: Bool[np.ndarray, "p p"]
@@ -168,7 +168,8 @@ def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: i
     for plane, (_, _, elsewhere) in zip(planes, _BLANK.values(), strict=True):
         plane.fill(elsewhere)
     raster.sample_surface(
-        *exposure.drawn.in_pixels(exposure.supersample),
+        *exposure.seen.in_pixels(exposure.supersample),
+        exposure.alpha,
         exposure.owner,
         exposure.depth,
         *exposure.bary,

@@ -608,7 +608,7 @@ def cover(owner, top, bottom, left, right, supersample, alpha):
 @_inlined
 @no_type_check
 def _nearest_sample(owner, depth, top, left, supersample):
-    """Row and column of the nearest sample of the person within a pixel, or (-1, -1)."""
+    """Row and column of the nearest sample of the person within a pixel that has one."""
     best, row, column = FAR, -1, -1
     for y in range(top, top + supersample):
         for x in range(left, left + supersample):
@@ -624,6 +624,7 @@ def sample_surface(
     bottom,
     left,
     right,
+    alpha,
     owner,
     depth,
     bary_u,
@@ -642,14 +643,14 @@ def sample_surface(
     bary,
     place,
 ):
-    """Write what the nearest sample of the person within each pixel of a window shows; other pixels keep what they
-    hold."""
+    """Write what the nearest sample of the person shows, for each pixel of a window that has a share of them; other
+    pixels keep what they hold."""
     at, direction = np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
     for row in range(top, bottom):
         for column in range(left, right):
-            y, x = _nearest_sample(owner, depth, row * supersample, column * supersample, supersample)
-            if y < 0:
+            if alpha[row, column] == 0:
                 continue
+            y, x = _nearest_sample(owner, depth, row * supersample, column * supersample, supersample)
             k = owner[y, x]
             a, b, c = _corners(triangles, k)
             u, v = bary_u[y, x], bary_v[y, x]
