@@ -23,6 +23,15 @@ def read_words(tokens: Iterable[str], keys: Collection[str], shown: Collection[s
     return words
 
 
+def own_words(tokens: Iterable[str], keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Values by key of the words that have one of these keys, and the other words as they are.
+
+    Raises: UserError for a repeated key, or one without a value."""
+    tokens = list(tokens)
+    own = [token for token in tokens if token.partition("=")[0] in keys]
+    return read_words(own, keys), [token for token in tokens if token not in own]
+
+
 def check_options(tokens: Iterable[str], options: Collection[str]) -> None:
     """Nothing, when all words that begin with a dash are known.
 

@@ -1,13 +1,15 @@
 """How a training is carried out on its devices: no part of the experiment; it changes numbers by rounding alone."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from directanimator.errors import UserError
+from directanimator.words import own_words, whole
 
 EXECUTION_WORDS = ("micro_batch", "checkpointing", "sharding")
 EXECUTION_USAGE = "[micro_batch=N] [checkpointing=true] [sharding=true]"
+_MOST_CLIPS = 1_000_000
 _YES_NO = {"true": True, "false": False}
 
 
@@ -40,22 +42,17 @@ def is_first_process() -> bool:
 def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:
     """The execution that the words `micro_batch=N`, `checkpointing=true` and `sharding=true` ask for, and the others.
 
-    Raises: UserError for an illegal value."""
-    micro: int | None = None
-    switches, rest = {"checkpointing": False, "sharding": False}, []
-    for token in tokens:
-        key, _, text = token.partition("=")
-        if key == "micro_batch":
-            if not (text.isascii() and text.isdecimal() and int(text[:9]) >= 1):
-                raise UserError(f"{token}: want a whole number of clips, 1 or more")
-            micro = int(text)
-        elif key in switches:
-            if text not in _YES_NO:
-                raise UserError(f"{token}: want true or false")
-            switches[key] = _YES_NO[text]
-        else:
-            rest.append(token)
-    return Execution(micro, **switches), rest
+    Raises: UserError for an illegal value, or a word that is given twice."""
+    words, rest = own_words(tokens, EXECUTION_WORDS)
+    micro = whole(words, "micro_batch", 0, 1, _MOST_CLIPS) if "micro_batch" in words else None
+    return Execution(micro, _switched(words, "checkpointing"), _switched(words, "sharding")), rest
+
+
+def _switched(words: Mapping[str, str], key: str) -> bool:
+    text = words.get(key, "false")
+    if text not in _YES_NO:
+        raise UserError(f"{key}={text}: want true or false")
+    return _YES_NO[text]
 
 
 def check_batch(global_batch_size: int, processes: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from directanimator.errors import UserError
+from directanimator.words import own_words
 from experiments.command_line import resolve, run_main
 from experiments.spec import ExperimentSpec
 
@@ -93,22 +94,18 @@ def main(tokens: Sequence[str]) -> int:
 def read_machine(tokens: Sequence[str]) -> tuple[Machine, list[str]]:
     """The machine that the words describe, and the words about the experiment.
 
-    Raises: UserError for an illegal value."""
+    Raises: UserError for an illegal value, or a word that is given twice."""
     values = {name: float(default) for name, (default, _, _) in MACHINE_KEYS.items()} | {"utilization": 0.4}
     bounds = {name: (least, most) for name, (_, least, most) in MACHINE_KEYS.items()} | {"utilization": (0.001, 1.0)}
-    rest = []
-    for token in tokens:
-        key, _, text = token.partition("=")
-        if key not in values:
-            rest.append(token)
-            continue
+    words, rest = own_words(tokens, values)
+    for key, text in words.items():
         try:
             values[key] = float(text)
         except ValueError:
             values[key] = math.nan
         least, most = bounds[key]
         if not least <= values[key] <= most or (key == "gpus" and values[key] % 1):
-            raise UserError(f"{token}: want {'a whole number ' if key == 'gpus' else ''}{least:g}..{most:g}")
+            raise UserError(f"{key}={text}: want {'a whole number ' if key == 'gpus' else ''}{least:g}..{most:g}")
     return Machine(int(values["gpus"]), values["memory_gb"], values["tflops"], values["utilization"]), rest
 
 

@@ -143,7 +143,8 @@ COMPUTED_IN_TAG = "computed_in"
 TITLE_TAG = "title"
 """The tag under which people find the run in a list."""
 
-
+PRUNED_TAG = "pruned"
+"""The tag of when a sweep gave the run up."""
 SEAL_TAG = "seal"
 """The tag that holds a digest of what a finished run says."""
 
@@ -294,8 +295,13 @@ class RunDirectory:
         return new
 
     def finish(self) -> Record:
-        """The record of the run, finished and sealed: a later edit of its spec, measurements or evaluation shows."""
-        return self.update(status="finished", tags={SEAL_TAG: self._digest()})
+        """The record of the run, finished and sealed: a later edit of its spec, measurements or evaluation shows.
+
+        A run that a sweep had given up says that somebody went on with it."""
+        known = self.record()
+        is_resumed = PRUNED_TAG in known.tags and known.status != "finished"
+        resumed = {PRUNED_TAG: f"{known.tags[PRUNED_TAG]}; gone on with later, to the end"} if is_resumed else {}
+        return self.update(status="finished", tags={SEAL_TAG: self._digest(), **resumed})
 
     def was_edited(self) -> bool | None:
         """Whether anything that the seal covers has changed since the run finished; None if it has no seal."""

@@ -28,7 +28,7 @@ from experiments.execution import (
     read_execution,
     started_processes,
 )
-from experiments.record import MetricRecord, RunDirectory, training_seconds
+from experiments.record import PRUNED_TAG, MetricRecord, RunDirectory, training_seconds
 from experiments.spec import ExperimentSpec
 from experiments.sweeps.registry import find_sweep
 from experiments.sweeps.report import progress_line, render_plan, render_results, render_sweeps
@@ -245,7 +245,7 @@ class _Watch:
         worse = self._trial.report(number, self._sign * loss)
         if not worse or step == steps:  # what is trained to its end is evaluated
             return False
-        run.update(tags={"pruned": f"after step {step} of {steps}"})
+        run.update(tags={PRUNED_TAG: f"after step {step} of {steps}"})
         return True
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from directanimator.errors import UserError, did_you_mean
-from directanimator.words import read_words, real, whole
+from directanimator.words import own_words, real, whole
 
 ENGINES = ("local", "ray")
 MOST_CPUS, MOST_GPUS, MOST_PROCESSES = 1024, 64, 4096
@@ -37,9 +37,7 @@ def read_engine(
     Raises: UserError for an unknown engine, an illegal number, or a share of a cluster that is not asked for."""
     keys = engine_keys(unit, together)
     engine_key, cpus_key, gpus_key, *_ = keys
-    own = [token for token in tokens if token.partition("=")[0] in keys]
-    rest = [token for token in tokens if token.partition("=")[0] not in keys]
-    words = read_words(own, keys)
+    words, rest = own_words(tokens, keys)
     engine = words.get(engine_key, ENGINES[0])
     if engine not in ENGINES:
         known = ", ".join(ENGINES)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.errors import UserError
-from directanimator.words import read_words, real, whole
+from directanimator.words import own_words, read_words, real, whole
 
 KEYS = ("clips", "output", "seed")
 texts = st.text(min_size=1)
@@ -29,6 +29,12 @@ def test_other_words_are_refused_by_name(tokens: list[str], said: str) -> None:
     with pytest.raises(UserError) as refused:
         read_words(tokens, KEYS)
     assert said in str(refused.value)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), texts), st.lists(st.sampled_from(["--debug", "seed0=1", "clip=1"])))
+def test_own_words_are_taken_and_others_left_in_order(words: dict[str, str], others: list[str]) -> None:
+    tokens = [*others[:2], *(f"{key}={text}" for key, text in words.items()), *others[2:]]
+    assert own_words(tokens, KEYS) == (words, others)
 
 
 def test_a_long_list_of_keys_is_shown_in_short() -> None:

@@ -19,10 +19,16 @@ def test_execution_is_read_and_the_other_words_are_left(
     assert read_execution(words) == (Execution(micro, again, sharding), others)
 
 
-@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=", "micro_batch=x", "checkpointing=1", "sharding=yes"])
+@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=x", "checkpointing=1", "sharding=yes"])
 def test_an_illegal_word_is_refused(word: str) -> None:
     with pytest.raises(UserError, match=word):
         read_execution([word])
+
+
+@pytest.mark.parametrize("words", [["micro_batch=1", "micro_batch=2"], ["sharding=true", "seed=1", "sharding=true"]])
+def test_a_word_that_is_given_twice_is_refused(words: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{words[0].partition('=')[0]} is given twice"):
+        read_execution(words)
 
 
 @given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 8))

@@ -149,6 +149,11 @@ def test_an_impossible_machine_is_refused(word: str) -> None:
         read_machine([word])
 
 
+def test_a_machine_that_is_described_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="gpus is given twice: 2 and 3"):
+        read_machine(["gpus=2", "seed=1", "gpus=3"])
+
+
 def test_a_batch_that_does_not_divide_is_refused_with_what_does() -> None:
     with pytest.raises(UserError, match=r"does not divide over gpus=3; want one of \[1, 2, 4\]"):
         main(["preset=paper", "gpus=3"])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from directanimator.errors import UserError
 from directanimator.places import mlruns_root
-from experiments.record import START, MetricsLog, RunDirectory, commit_tags, environment, locked
+from experiments.record import PRUNED_TAG, START, MetricsLog, RunDirectory, commit_tags, environment, locked
 
 NAMES = st.sampled_from(["loss", "val/psnr", "system/cpu", "grad norm"])
 ENTRIES = st.lists(st.tuples(st.integers(0, 50), st.dictionaries(NAMES, st.floats(), min_size=1)), max_size=12)
@@ -205,6 +205,15 @@ def test_a_finished_run_that_is_claimed_again_stays_finished_and_its_seal_shows_
     assert again.record().tags["table"] == "t"
     again.metrics.append(0, {"loss": 1.0})
     assert claimed(tmp_path).was_edited()
+
+
+def test_a_run_that_was_given_up_and_then_finished_says_both_once(tmp_path):
+    run = claimed(tmp_path)
+    run.update(tags={PRUNED_TAG: "after step 2 of 9"})
+    run.finish()
+    run.finish()
+    assert run.record().tags[PRUNED_TAG] == "after step 2 of 9; gone on with later, to the end"
+    assert not run.was_edited()
 
 
 def test_claiming_a_run_of_another_spec_is_refused_and_changes_nothing(tmp_path):
