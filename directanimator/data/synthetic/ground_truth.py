@@ -138,50 +138,52 @@ def _person_box(seen: Window, supersample: int) -> np.ndarray:
 
 
 _CORRESPONDENCE = tuple(field.name for field in dataclasses.fields(Correspondence) if field.name != "supersample")
+_SAMPLED = ("depth", "triangle", "bary", "place")
+"""What all layers are made from."""
 _BLANK: dict[str, tuple[tuple[int, ...], type, float]] = {
-    "parts": ((), np.uint8, 0),
     "depth": ((), np.float32, np.nan),
-    "normals": ((3,), np.float32, np.nan),
-    "canonical": ((3,), np.float32, np.nan),
     "triangle": ((), np.int32, -1),
     "bary": ((2,), np.float32, np.nan),
     "place": ((2,), np.float32, np.nan),
+    "parts": ((), np.uint8, 0),
+    "normals": ((3,), np.float32, np.nan),
+    "canonical": ((3,), np.float32, np.nan),
 }
-"""What the kernel writes for every pixel of the person, in its order: shape and type, and what is elsewhere."""
+"""Shape and type of what is known of a pixel, and what it is off the person."""
 
 
 def layer_arrays(num_frames: int, size: int, num_vertices: int, layers: Collection[Layer]) -> dict[str, np.ndarray]:
     """What the layers of a clip are written into, by name.
 
-    Written in place, since a layer is as large as the video and more; what no layer wants has room for one frame."""
+    Written in place, since a layer is as large as the video and more; what others are made from, and nobody wants, has
+    room for one frame."""
     wanted = {*layers, *(_CORRESPONDENCE if "correspondence" in layers else ())}
-    frames = {name: num_frames if name in wanted else 1 for name in ("vertices", *_BLANK)}
-    planes = {"vertices": np.empty((frames["vertices"], num_vertices, 3), np.float32)}
+    planes: dict[str, np.ndarray] = {}
     for name, (shape, kind, _) in _BLANK.items():
-        planes[name] = np.empty((frames[name], size, size, *shape), kind)
+        if name in wanted or name in _SAMPLED:
+            planes[name] = np.empty((num_frames if name in wanted else 1, size, size, *shape), kind)
+    if "vertices" in wanted:
+        planes["vertices"] = np.empty((num_frames, num_vertices, 3), np.float32)
     return planes
 
 
 def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: int) -> None:
     """Nothing; writes one frame into the arrays of the clip's layers."""
-    identity, planes = exposure.identity, [layers[name][frame % len(layers[name])] for name in _BLANK]
-    for plane, (_, _, elsewhere) in zip(planes, _BLANK.values(), strict=True):
-        plane.fill(elsewhere)
-    raster.sample_surface(
-        *exposure.seen.in_pixels(exposure.supersample),
-        exposure.alpha,
-        exposure.owner,
-        exposure.depth,
-        *exposure.bary,
-        identity.triangles,
-        identity.materials,
-        identity.surface,
-        exposure.normals,
-        identity.look,
-        exposure.supersample,
-        *planes,
-    )
-    layers["vertices"][frame % len(layers["vertices"])] = exposure.screen
+    identity, window = exposure.identity, exposure.seen.in_pixels(exposure.supersample)
+    planes = {name: values[frame % len(values)] for name, values in layers.items()}
+    for name in planes.keys() & _BLANK.keys():
+        planes[name].fill(_BLANK[name][2])
+    samples = (exposure.alpha, exposure.owner, exposure.depth, *exposure.bary, exposure.supersample)
+    raster.sample_surface(*window, *samples, *(planes[name] for name in _SAMPLED))
+    seen = (planes["triangle"], planes["bary"], identity.triangles)
+    if "canonical" in planes:
+        raster.trace_body(*window, *seen, identity.surface, planes["canonical"])
+    if "parts" in planes:
+        raster.name_parts(*window, *seen, identity.materials, identity.surface, identity.look, planes["parts"])
+    if "normals" in planes:
+        raster.face_surface(*window, *seen, exposure.normals, planes["normals"])
+    if "vertices" in planes:
+        planes["vertices"][...] = exposure.screen
 
 
 @dataclass(frozen=True, eq=False)

@@ -620,51 +620,70 @@ def _nearest_sample(owner, depth, top, left, supersample):
 @_compiled
 @no_type_check
 def sample_surface(
-    top,
-    bottom,
-    left,
-    right,
-    alpha,
-    owner,
-    depth,
-    bary_u,
-    bary_v,
-    triangles,
-    materials,
-    surface,
-    normals,
-    look,
-    supersample,
-    parts,
-    nearest,
-    normal,
-    canonical,
-    triangle,
-    bary,
-    place,
+    top, bottom, left, right, alpha, owner, depth, bary_u, bary_v, supersample, nearest, triangle, bary, place
 ):
-    """Write what the nearest sample of the person shows, for each pixel of a window that has a share of them; other
-    pixels keep what they hold."""
-    at, direction = np.zeros(surface.shape[1], np.float32), np.zeros(3, np.float32)
+    """Write depth, triangle, barycentric coordinates and place of the nearest sample of the person, for each pixel of a
+    window that has a share of them; other pixels keep what they hold."""
     for row in range(top, bottom):
         for column in range(left, right):
             if alpha[row, column] == 0:
                 continue
             y, x = _nearest_sample(owner, depth, row * supersample, column * supersample, supersample)
-            k = owner[y, x]
+            nearest[row, column] = depth[y, x]
+            triangle[row, column] = owner[y, x]
+            bary[row, column, 0], bary[row, column, 1] = bary_u[y, x], bary_v[y, x]
+            place[row, column, 0], place[row, column, 1] = (x + 0.5) / supersample, (y + 0.5) / supersample
+
+
+@_compiled
+@no_type_check
+def trace_body(top, bottom, left, right, triangle, bary, triangles, surface, canonical):
+    """Write where on the mean body at rest each pixel of a window lies that has a triangle."""
+    for row in range(top, bottom):
+        for column in range(left, right):
+            k = triangle[row, column]
+            if k < 0:
+                continue
             a, b, c = _corners(triangles, k)
-            u, v = bary_u[y, x], bary_v[y, x]
+            u, v = bary[row, column, 0], bary[row, column, 1]
+            w = np.float32(1) - u - v
+            for q in range(3):
+                canonical[row, column, q] = u * surface[a, q] + v * surface[b, q] + w * surface[c, q]
+
+
+@_compiled
+@no_type_check
+def name_parts(top, bottom, left, right, triangle, bary, triangles, materials, surface, look, parts):
+    """Write which part of the person each pixel of a window shows that has a triangle."""
+    at = np.zeros(surface.shape[1], np.float32)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            k = triangle[row, column]
+            if k < 0:
+                continue
+            a, b, c = _corners(triangles, k)
+            u, v = bary[row, column, 0], bary[row, column, 1]
             w = np.float32(1) - u - v
             for q in range(surface.shape[1]):
                 at[q] = u * surface[a, q] + v * surface[b, q] + w * surface[c, q]
+            parts[row, column] = _part(materials[k], look, at)
+
+
+@_compiled
+@no_type_check
+def face_surface(top, bottom, left, right, triangle, bary, triangles, normals, normal):
+    """Write the unit normal at each pixel of a window that has a triangle."""
+    direction = np.zeros(3, np.float32)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            k = triangle[row, column]
+            if k < 0:
+                continue
+            a, b, c = _corners(triangles, k)
+            u, v = bary[row, column, 0], bary[row, column, 1]
+            w = np.float32(1) - u - v
             for q in range(3):
                 direction[q] = u * normals[a, q] + v * normals[b, q] + w * normals[c, q]
             length = math.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2) + 1e-9
-            parts[row, column] = _part(materials[k], look, at)
-            nearest[row, column] = depth[y, x]
-            triangle[row, column] = k
-            bary[row, column, 0], bary[row, column, 1] = u, v
-            place[row, column, 0], place[row, column, 1] = (x + 0.5) / supersample, (y + 0.5) / supersample
             for q in range(3):
                 normal[row, column, q] = direction[q] / length
-                canonical[row, column, q] = at[q]
