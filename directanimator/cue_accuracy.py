@@ -23,6 +23,7 @@ from directanimator.data.synthetic import (
     DURATION,
     NUM_IDENTITIES,
     NUM_MOTIONS,
+    RenderedClip,
     View,
     identity_at,
     motion_at,
@@ -42,7 +43,7 @@ from directanimator.words import read_words, whole
 CLIP_FRAMES, CLIP_FPS, CLIP_SIDE = 16, 8.0, 512
 VIEWS: tuple[View, ...] = ("full", "half", "bust")
 PORTRAIT_SIDE, TAKES = 256, 4
-_MOSTLY = 0.3
+_MOST_TURN = 0.3
 """Radians by which a portrait may be turned from its heading."""
 
 
@@ -77,14 +78,15 @@ def _laid(
     return np.array([mask_iou(one[None], other[None]) for one, other in zip(laid, target, strict=True)])
 
 
-def portrait(index: int, take: int, heading: float) -> UInt8[np.ndarray, "h w 3"]:
-    """A test person to the hips, somewhere in a motion, within a few degrees of a heading in radians; another one for
-    every take."""
+def portrait(index: int, take: int, heading: float) -> RenderedClip:
+    """One frame of a test person to the hips, somewhere in a motion, turned by at most 17 degrees from a heading in
+    radians; another one for every take."""
     rng = np.random.default_rng([index, take])
-    motion = facing(motion_at("test", int(rng.integers(NUM_MOTIONS["test"]))), heading + rng.uniform(-_MOSTLY, _MOSTLY))
+    motion = facing(
+        motion_at("test", int(rng.integers(NUM_MOTIONS["test"]))), heading + rng.uniform(-_MOST_TURN, _MOST_TURN)
+    )
     time = np.array([rng.uniform(0, DURATION)])
-    clip = render_clip(identity_at("test", index), motion, scene_at("test", index), time, PORTRAIT_SIDE, "half")
-    return clip.frames[0]
+    return render_clip(identity_at("test", index), motion, scene_at("test", index), time, PORTRAIT_SIDE, "half")
 
 
 def _lines(num_clips: int, num_pairs: int, num_people: int) -> Iterator[str]:
@@ -106,7 +108,7 @@ def _lines(num_clips: int, num_pairs: int, num_people: int) -> Iterator[str]:
     faces = MediapipeFaces()
     for name, heading in (("front", 0.0), ("back", np.pi)):
         portraits = [portrait(index, take, heading) for index in range(num_people) for take in range(TAKES)]
-        found = sum(faces.face(picture, None, None) is not None for picture in portraits)
+        found = sum(faces.face(clip.frames[0], None, None) is not None for clip in portraits)
         yield f"face found, {name:5}  {found} of {len(portraits)}"
 
 

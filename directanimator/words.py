@@ -27,9 +27,11 @@ def own_words(tokens: Iterable[str], keys: Collection[str]) -> tuple[dict[str, s
     """Values by key of the words that have one of these keys, and the other words as they are.
 
     Raises: UserError for a repeated key, or one without a value."""
-    tokens = list(tokens)
-    own = [token for token in tokens if token.partition("=")[0] in keys]
-    return read_words(own, keys), [token for token in tokens if token not in own]
+    own: list[str] = []
+    others: list[str] = []
+    for token in tokens:
+        (own if token.partition("=")[0] in keys else others).append(token)
+    return read_words(own, keys), others
 
 
 def check_options(tokens: Iterable[str], options: Collection[str]) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from directanimator.errors import UserError
-from directanimator.words import own_words, whole
+from directanimator.words import own_words
 
 EXECUTION_WORDS = ("micro_batch", "checkpointing", "sharding")
 EXECUTION_USAGE = "[micro_batch=N] [checkpointing=true] [sharding=true]"
-_MOST_CLIPS = 1_000_000
+_DIGITS = 9
+"""Of the greatest number of clips; Python reads none of thousands of digits."""
 _YES_NO = {"true": True, "false": False}
 
 
@@ -44,8 +45,16 @@ def read_execution(tokens: Sequence[str]) -> tuple[Execution, list[str]]:
 
     Raises: UserError for an illegal value, or a word that is given twice."""
     words, rest = own_words(tokens, EXECUTION_WORDS)
-    micro = whole(words, "micro_batch", 0, 1, _MOST_CLIPS) if "micro_batch" in words else None
-    return Execution(micro, _switched(words, "checkpointing"), _switched(words, "sharding")), rest
+    return Execution(_clips(words), _switched(words, "checkpointing"), _switched(words, "sharding")), rest
+
+
+def _clips(words: Mapping[str, str]) -> int | None:
+    text = words.get("micro_batch")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text.lstrip("0")) in range(1, _DIGITS + 1)):
+        raise UserError(f"micro_batch={text}: want a whole number of clips, 1 or more")
+    return int(text)
 
 
 def _switched(words: Mapping[str, str], key: str) -> bool:

@@ -145,6 +145,7 @@ TITLE_TAG = "title"
 
 PRUNED_TAG = "pruned"
 """The tag of when a sweep gave the run up."""
+_RESUMED = "; gone on with later, to the end"
 SEAL_TAG = "seal"
 """The tag that holds a digest of what a finished run says."""
 
@@ -298,9 +299,8 @@ class RunDirectory:
         """The record of the run, finished and sealed: a later edit of its spec, measurements or evaluation shows.
 
         A run that a sweep had given up says that somebody went on with it."""
-        known = self.record()
-        is_resumed = PRUNED_TAG in known.tags and known.status != "finished"
-        resumed = {PRUNED_TAG: f"{known.tags[PRUNED_TAG]}; gone on with later, to the end"} if is_resumed else {}
+        given_up = self.record().tags.get(PRUNED_TAG)
+        resumed = {} if given_up is None else {PRUNED_TAG: f"{given_up.removesuffix(_RESUMED)}{_RESUMED}"}
         return self.update(status="finished", tags={SEAL_TAG: self._digest(), **resumed})
 
     def was_edited(self) -> bool | None:

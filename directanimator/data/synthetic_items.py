@@ -98,11 +98,13 @@ def _render_driver(
 
 def _survey_driver(pair: SyntheticPair, size: int) -> PersonTrack:
     """The driver over the whole driving video, `size` pixels a side."""
-    place = (pair.driver_scene, SURVEY_TIMES, size, pair.view)
     clip = outline_clip(
         pair.driver,
         pair.motion,
-        *place,
+        pair.driver_scene,
+        SURVEY_TIMES,
+        size,
+        pair.view,
         supersample=1,
         occluders=pair.driver_occluders,
         projection=pair.projection,

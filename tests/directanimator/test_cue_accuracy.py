@@ -7,10 +7,16 @@ from directanimator.cue_accuracy import PORTRAIT_SIDE, main, portrait
 
 
 def test_a_portrait_is_the_same_each_time_and_another_one_for_every_take() -> None:
-    first, again, other = portrait(3, 0, 0.0), portrait(3, 0, 0.0), portrait(3, 1, 0.0)
-    assert first.shape == (PORTRAIT_SIDE, PORTRAIT_SIDE, 3)
+    first, again, other = (portrait(3, take, 0.0).frames for take in (0, 0, 1))
+    assert first.shape == (1, PORTRAIT_SIDE, PORTRAIT_SIDE, 3)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+@pytest.mark.parametrize("person", range(4))
+def test_a_portrait_shows_the_face_from_the_front_and_none_from_behind(person: int) -> None:
+    assert np.isfinite(portrait(person, 0, 0.0).face_box).all()
+    assert np.isnan(portrait(person, 0, np.pi).face_box).all()
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,25 @@ def test_execution_is_read_and_the_other_words_are_left(
     assert read_execution(words) == (Execution(micro, again, sharding), others)
 
 
-@pytest.mark.parametrize("word", ["micro_batch=0", "micro_batch=x", "checkpointing=1", "sharding=yes"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "micro_batch=0",
+        "micro_batch=00",
+        "micro_batch=x",
+        "micro_batch=" + 5000 * "9",
+        "checkpointing=1",
+        "sharding=yes",
+    ],
+)
 def test_an_illegal_word_is_refused(word: str) -> None:
-    with pytest.raises(UserError, match=word):
+    with pytest.raises(UserError, match=f"{word}: want (true or false|a whole number of clips, 1 or more)"):
+        read_execution([word])
+
+
+@pytest.mark.parametrize("word", ["micro_batch", "micro_batch=", "sharding="])
+def test_a_word_without_a_value_is_refused(word: str) -> None:
+    with pytest.raises(UserError, match=f"{word.rstrip('=')} needs a value"):
         read_execution([word])
 
 

@@ -211,6 +211,7 @@ def test_a_run_that_was_given_up_and_then_finished_says_both_once(tmp_path):
     run = claimed(tmp_path)
     run.update(tags={PRUNED_TAG: "after step 2 of 9"})
     run.finish()
+    run.update(status="running")  # as a finished run is while it is judged anew
     run.finish()
     assert run.record().tags[PRUNED_TAG] == "after step 2 of 9; gone on with later, to the end"
     assert not run.was_edited()

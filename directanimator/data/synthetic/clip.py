@@ -46,7 +46,7 @@ _SHADOW_RADIUS, _SHADOW_FLATNESS, _SHADOW_STRENGTH = 0.35, 0.1, 0.55
 _MIN_FACE_INSIDE = 0.5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OutlinedClip:
     """Where a person is in a clip, without pictures."""
 
@@ -58,7 +58,7 @@ class OutlinedClip:
     """Pixel x, pixel y, and distance from the camera in meters."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RenderedClip(OutlinedClip):
     """What the camera sees, and what is true about it."""
 
@@ -157,10 +157,10 @@ def _fill_screen(camera: Camera, buffers: _Buffers) -> None:
 
 
 def _hide_behind(
-    occluders: Sequence[Occluder], scene: Scene, camera: Camera, buffers: _Buffers
+    occluders: Sequence[Occluder], scene: Scene | None, camera: Camera, buffers: _Buffers
 ) -> tuple[np.ndarray, Window]:
-    """Paint the occluders where they are nearest and take those samples from the person; returns which, and a window
-    around them."""
+    """Take the samples from the person where an occluder is nearest, and paint it in the light of a scene, if there is
+    one; returns which samples, and a window around them."""
     pixels = len(buffers.owner)
     covered, around = np.zeros((pixels, pixels), bool), Window.empty(pixels)
     for occluder in occluders:
@@ -169,7 +169,8 @@ def _hide_behind(
         surface, cut = np.zeros((len(screen), load_asset().surface.shape[1]), np.float32), np.zeros(6, np.float32)
         mesh = (occluder.triangles, occluder.materials, np.zeros(len(occluder.triangles), bool), surface, cut)
         window = Window(*raster.rasterize(screen, *mesh, buffers.depth, buffers.occluder_owner, *bary))
-        shade_occluder(occluder, window, buffers.occluder_owner, bary, scene, buffers.linear)
+        if scene is not None:
+            shade_occluder(occluder, window, buffers.occluder_owner, bary, scene, buffers.linear)
         covered |= buffers.occluder_owner >= 0
         around = around.joined(window)
     if occluders:
@@ -216,11 +217,9 @@ class _Shot:
     """A person before a camera: what all frames of a clip share."""
 
     identity: Identity
-    scene: Scene
     pose: PoseTrack
     skeleton: PosedSkeleton
     camera: Camera
-    occluders: Sequence[Occluder]
     size: int
     supersample: int
     buffers: _Buffers
@@ -239,7 +238,6 @@ def _set_up(
     size: int,
     view: View,
     supersample: int,
-    occluders: Sequence[Occluder],
     projection: Projection,
 ) -> _Shot:
     _check_request(times, size, view, supersample)
@@ -247,7 +245,7 @@ def _set_up(
     pose, pixels = motion.pose(times), size * supersample
     skeleton = pose_skeleton(identity.joints, identity.alignment, pose)
     camera, buffers = place_camera(identity.height, scene, view, pixels, projection), _allocate(identity, pixels)
-    return _Shot(identity, scene, pose, skeleton, camera, occluders, size, supersample, buffers)
+    return _Shot(identity, pose, skeleton, camera, size, supersample, buffers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +267,8 @@ def _stand(shot: _Shot, frame: int, notes: _Notes) -> np.ndarray:
     """(j, 3) the joints in meters, when the person of a frame has been posed in the buffers."""
     shift = _place_body(shot.identity, shot.skeleton, shot.pose, frame, shot.buffers)
     notes.positions[frame] = shot.skeleton.positions[frame] + shift
-    return np.asarray(notes.positions[frame])
+    positions: np.ndarray = notes.positions[frame]
+    return positions
 
 
 def _note(shot: _Shot, frame: int, drawn: Window, notes: _Notes) -> Window:
@@ -290,7 +289,7 @@ def _outline(shot: _Shot, notes: _Notes) -> OutlinedClip:
     joints = shot.camera.project(notes.positions)
     joints[..., :2] /= per_pixel
     boxes = _face_boxes(notes.face_extents / per_pixel, _turned_away(shot, notes, "head"), shot.size)
-    return OutlinedClip(notes.mask, boxes, joints)
+    return OutlinedClip(mask=notes.mask, face_box=boxes, joints=joints)
 
 
 def _wipe(buffers: _Buffers, window: Window) -> None:
@@ -313,13 +312,13 @@ def outline_clip(
     """Where the person of `render_clip` is, the very same, without the work on its pictures.
 
     Raises: UserError as `render_clip` does."""
-    shot = _set_up(identity, motion, scene, times, size, view, supersample, occluders, projection)
+    shot = _set_up(identity, motion, scene, times, size, view, supersample, projection)
     notes, changed = _blank_notes(shot), Window.whole(shot.pixels)
     for frame in range(len(times)):
         _wipe(shot.buffers, changed)
         _stand(shot, frame, notes)
         drawn = _draw_person(identity, shot.camera, shot.buffers)
-        _, around = _hide_behind(occluders, scene, shot.camera, shot.buffers)
+        _, around = _hide_behind(occluders, None, shot.camera, shot.buffers)
         changed = drawn.joined(around)
         _note(shot, frame, drawn, notes)
     return _outline(shot, notes)
@@ -352,7 +351,7 @@ def render_clip(
     Raises: UserError for times outside the motion, no frame, an unknown view, projection or layer, or a size or
     supersample out of range."""
     check_layers(layers or ())
-    shot = _set_up(identity, motion, scene, times, size, view, supersample, occluders, projection)
+    shot = _set_up(identity, motion, scene, times, size, view, supersample, projection)
     camera, buffers, pelvis = shot.camera, shot.buffers, load_asset().joint("pelvis")
     backdrop = paint_backdrop(scene, view, shot.pixels)
     background = _developed(backdrop, supersample)
@@ -368,7 +367,7 @@ def render_clip(
         drawn = _draw_person(identity, camera, buffers)
         _paint_person(identity, scene, shot.pose.gaze[frame], drawn, buffers)
         covered, around = _hide_behind(occluders, scene, camera, buffers)
-        changed = drawn.joined(shadow).joined(around).in_pixels(supersample).in_samples(supersample)
+        changed = drawn.joined(shadow).joined(around)
         raster.develop(buffers.linear, *changed.in_pixels(supersample), supersample, _display_table(), frames[frame])
         seen = _note(shot, frame, drawn, notes)
         if layers is not None:
@@ -382,4 +381,4 @@ def render_clip(
     if layers is not None:
         away = _turned_away(shot, notes, "spine_03"), _turned_away(shot, notes, "head")
         truth = gather(identity, motion, shot.pose, notes.positions, away, facts, planes, layers, supersample)
-    return RenderedClip(outline.mask, outline.face_box, outline.joints, frames, background, truth)
+    return RenderedClip(**vars(outline), frames=frames, background=background, truth=truth)

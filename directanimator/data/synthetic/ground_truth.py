@@ -98,7 +98,7 @@ def check_layers(layers: Collection[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """One rendered frame, before it becomes bytes. Places are in samples: `supersample` of them make up a pixel."""
+    """One frame as it lies in the buffers. Places are in samples: `supersample` of them make up the side of a pixel."""
 
     identity: Identity
     camera: Camera
@@ -123,23 +123,21 @@ class Exposure:
 def _alpha(covered: np.ndarray, around: Window, supersample: int) -> np.ndarray:
     alpha, count = np.zeros((len(covered) // supersample,) * 2, np.uint8), supersample * supersample
     pixels = around.in_pixels(supersample)
-    within = alpha[pixels.slices]
-    if within.size:
-        samples = covered[pixels.in_samples(supersample).slices]
-        total = samples.reshape(len(within), supersample, within.shape[1], supersample).sum((1, 3))
-        within[...] = (255 * total + count // 2) // count
+    within, samples = alpha[pixels.slices], covered[pixels.in_samples(supersample).slices]
+    total = samples.reshape(len(within), supersample, within.shape[1], supersample).sum((1, 3))
+    within[...] = (255 * total + count // 2) // count
     return alpha
 
 
 def _person_box(seen: Window, supersample: int) -> np.ndarray:
-    if seen.bottom <= seen.top:
+    if seen.is_empty:
         return np.full(4, np.nan, np.float32)
     return np.array([seen.left, seen.top, seen.right, seen.bottom], np.float32) / np.float32(supersample)
 
 
 _CORRESPONDENCE = tuple(field.name for field in dataclasses.fields(Correspondence) if field.name != "supersample")
 _SAMPLED = ("depth", "triangle", "bary", "place")
-"""What all layers are made from."""
+"""What is found of every pixel, whatever layers are wanted; in the kernel's order."""
 _BLANK: dict[str, tuple[tuple[int, ...], type, float]] = {
     "depth": ((), np.float32, np.nan),
     "triangle": ((), np.int32, -1),
@@ -155,8 +153,8 @@ _BLANK: dict[str, tuple[tuple[int, ...], type, float]] = {
 def layer_arrays(num_frames: int, size: int, num_vertices: int, layers: Collection[Layer]) -> dict[str, np.ndarray]:
     """What the layers of a clip are written into, by name.
 
-    Written in place, since a layer is as large as the video and more; what others are made from, and nobody wants, has
-    room for one frame."""
+    Written in place, since a layer is as large as the video and more; what is found anyway, and nobody wants, has room
+    for one frame."""
     wanted = {*layers, *(_CORRESPONDENCE if "correspondence" in layers else ())}
     planes: dict[str, np.ndarray] = {}
     for name, (shape, kind, _) in _BLANK.items():
@@ -175,13 +173,13 @@ def expose_layers(exposure: Exposure, layers: Mapping[str, np.ndarray], frame: i
         planes[name].fill(_BLANK[name][2])
     samples = (exposure.alpha, exposure.owner, exposure.depth, *exposure.bary, exposure.supersample)
     raster.sample_surface(*window, *samples, *(planes[name] for name in _SAMPLED))
-    seen = (planes["triangle"], planes["bary"], identity.triangles)
+    shown = (planes["triangle"], planes["bary"], identity.triangles)
     if "canonical" in planes:
-        raster.trace_body(*window, *seen, identity.surface, planes["canonical"])
+        raster.write_canonical(*window, *shown, identity.surface, planes["canonical"])
     if "parts" in planes:
-        raster.name_parts(*window, *seen, identity.materials, identity.surface, identity.look, planes["parts"])
+        raster.write_parts(*window, *shown, identity.materials, identity.surface, identity.look, planes["parts"])
     if "normals" in planes:
-        raster.face_surface(*window, *seen, exposure.normals, planes["normals"])
+        raster.write_normals(*window, *shown, exposure.normals, planes["normals"])
     if "vertices" in planes:
         planes["vertices"][...] = exposure.screen
 

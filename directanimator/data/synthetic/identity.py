@@ -12,7 +12,7 @@ from directanimator.data.synthetic.asset import LANDMARK_VERTICES, BodyAsset, Gr
 from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
 from directanimator.data.synthetic.kinematics import rest_alignment
 from directanimator.data.synthetic.portable import weighted_sum
-from directanimator.data.synthetic.primitives import ellipsoid, joined, ring, sphere
+from directanimator.data.synthetic.primitives import check_triangles, ellipsoid, joined, ring, sphere
 from directanimator.data.synthetic.scene import hsv
 from directanimator.data.synthetic.splits import NUM_IDENTITIES, Split, check_index, random_stream
 
@@ -109,6 +109,10 @@ class Identity:
     """A vertex on the left and on the right ear."""
     asset_triangles: Int64[np.ndarray, " t"]
     """Row in the asset of each triangle, -1 for accessories: what is the same place on two people."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError if a triangle names no vertex."""
+        check_triangles(self.triangles, len(self.vertices))
 
 
 @dataclass

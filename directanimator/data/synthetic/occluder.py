@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from directanimator.data.synthetic import raster
-from directanimator.data.synthetic.primitives import block, ellipsoid, joined
+from directanimator.data.synthetic.primitives import block, check_triangles, ellipsoid, joined
 from directanimator.data.synthetic.scene import Scene, View, hsv
 from directanimator.data.synthetic.splits import Split, random_stream
 from directanimator.data.synthetic.window import Window
@@ -34,8 +34,7 @@ class Occluder:
 
     def __post_init__(self) -> None:
         """Raises: ValueError if a triangle names no vertex."""
-        if self.triangles.size and self.triangles.max() >= len(self.vertices):
-            raise ValueError("a triangle of an occluder names a vertex that is not there")
+        check_triangles(self.triangles, len(self.vertices))
 
 
 Part = tuple[tuple[np.ndarray, np.ndarray], tuple[float, float, float]]

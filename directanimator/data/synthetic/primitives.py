@@ -9,6 +9,14 @@ Mesh = tuple[Float[np.ndarray, "_ 3"], Int32[np.ndarray, "_ 3"]]
 _Triple = tuple[float, float, float]
 
 
+def check_triangles(triangles: Int32[np.ndarray, "t 3"], num_vertices: int) -> None:
+    """Nothing, when there is every vertex that a triangle names; compiled code would read past the end.
+
+    Raises: ValueError otherwise."""
+    if triangles.size and not 0 <= triangles.min() <= triangles.max() < num_vertices:
+        raise ValueError(f"a triangle names a vertex that is not there; there are {num_vertices}")
+
+
 @functools.cache
 def sphere(around: int = 14, down: int = 10) -> Mesh:
     """The unit sphere."""

@@ -609,7 +609,7 @@ def cover(owner, top, bottom, left, right, supersample, alpha):
 @no_type_check
 def _nearest_sample(owner, depth, top, left, supersample):
     """Row and column of the nearest sample of the person within a pixel that has one."""
-    best, row, column = FAR, -1, -1
+    best, row, column = FAR, top, left
     for y in range(top, top + supersample):
         for x in range(left, left + supersample):
             if owner[y, x] >= 0 and depth[y, x] < best:
@@ -637,7 +637,7 @@ def sample_surface(
 
 @_compiled
 @no_type_check
-def trace_body(top, bottom, left, right, triangle, bary, triangles, surface, canonical):
+def write_canonical(top, bottom, left, right, triangle, bary, triangles, surface, canonical):
     """Write where on the mean body at rest each pixel of a window lies that has a triangle."""
     for row in range(top, bottom):
         for column in range(left, right):
@@ -653,7 +653,7 @@ def trace_body(top, bottom, left, right, triangle, bary, triangles, surface, can
 
 @_compiled
 @no_type_check
-def name_parts(top, bottom, left, right, triangle, bary, triangles, materials, surface, look, parts):
+def write_parts(top, bottom, left, right, triangle, bary, triangles, materials, surface, look, parts):
     """Write which part of the person each pixel of a window shows that has a triangle."""
     at = np.zeros(surface.shape[1], np.float32)
     for row in range(top, bottom):
@@ -671,7 +671,7 @@ def name_parts(top, bottom, left, right, triangle, bary, triangles, materials, s
 
 @_compiled
 @no_type_check
-def face_surface(top, bottom, left, right, triangle, bary, triangles, normals, normal):
+def write_normals(top, bottom, left, right, triangle, bary, triangles, normals, normal):
     """Write the unit normal at each pixel of a window that has a triangle."""
     direction = np.zeros(3, np.float32)
     for row in range(top, bottom):

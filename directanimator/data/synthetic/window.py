@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Window(NamedTuple):
     """Rows from top to bottom and columns from left to right, ends excluded: of samples, or of pixels.
 
-    Empty when it ends before it begins."""
+    Has something in it, or is `Window.empty`."""
 
     top: int
     bottom: int
@@ -36,6 +36,11 @@ class Window(NamedTuple):
     def in_samples(self, supersample: int) -> "Window":
         """Of a window of pixels, all their samples."""
         return Window(*(supersample * edge for edge in self))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return self.bottom <= self.top
 
     @property
     def slices(self) -> tuple[slice, slice]:

