@@ -59,14 +59,18 @@ def seconds_to_first_frame() -> float:
 
 
 def report(workers: int, seconds: float) -> Iterator[str]:
-    """Lines of a table, as they are measured; takes about ten times `seconds`."""
+    """Lines of a table, as they are measured; takes about twelve times `seconds`."""
     yield f"first frame, compiled kernels cached: {seconds_to_first_frame():.2f} s"
     yield f"{workers} workers, 2x2 samples a pixel; frames/s of wall time, and of processor time"
     yield f"{'size':>5} {'view':>5} {'ground truth':28} {'wall':>7} {'processor':>10}"
     all_layers: tuple[Layer, ...] = ("depth", "correspondence")
     for size in SIZES:
-        points: tuple[Layer, ...] = ()
-        for view, layers in (("full", points), ("full", all_layers), ("half", points)):
-            wall, processor = frames_per_second(workers, seconds, size, view, layers)  # type: ignore[arg-type]
-            told = "and depth, correspondence" if layers else "mask, boxes, points"
+        kinds: tuple[tuple[View, Collection[Layer] | None, str], ...] = (
+            ("full", None, "mask, joints"),
+            ("full", (), "and boxes, points"),
+            ("full", all_layers, "and depth, correspondence"),
+            ("half", None, "mask, joints"),
+        )
+        for view, layers, told in kinds:
+            wall, processor = frames_per_second(workers, seconds, size, view, layers)
             yield f"{size:5} {view:>5} {told:28} {wall:7.0f} {processor:10.0f}"
