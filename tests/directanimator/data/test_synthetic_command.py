@@ -264,11 +264,20 @@ def test_the_benchmark_prints_a_line_per_size_and_view(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench_module, "seconds_to_first_frame", lambda: 1.25)
-    monkeypatch.setattr(bench_module, "frames_per_second", lambda *args: (100.0, 120.0))
+    asked: list[tuple[object, ...]] = []
+
+    def told(_workers: int, _seconds: float, *kind: object) -> tuple[float, float]:
+        asked.append(kind)
+        return 100.0, 120.0
+
+    monkeypatch.setattr(bench_module, "frames_per_second", told)
     assert command.main(["bench", "seconds=0.1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "1.25 s" in lines[0]
-    assert len([line for line in lines if line.endswith("120")]) == 9
+    assert len([line for line in lines if line.endswith("120")]) == len(asked)
+    for size in bench_module.SIZES:  # with and without the truth that the picture does not need
+        assert {(size, "full", None), (size, "full", ()), (size, "full", ("depth", "correspondence"))} < set(asked)
+        assert (size, "half", None) in asked
 
 
 def test_the_benchmark_counts_frames() -> None:
