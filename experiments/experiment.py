@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import get_args
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -45,6 +44,7 @@ from experiments.pools import (
 from experiments.presets import DEFAULT_PRESET, PRESETS
 from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, VARIANT_TAG, RunDirectory, Status, commit_tags
 from experiments.spec import (
+    STAGES,
     WEIGHTS_TAG,
     ExperimentSpec,
     Stage,
@@ -174,7 +174,7 @@ def check_same_clips(spec: ExperimentSpec) -> None:
     with nor shown.
 
     Raises: UserError."""
-    for stage in get_args(Stage):
+    for stage in STAGES:
         run = RunDirectory(runs_root() / stage_name(spec, stage))
         if other := other_origin(run, spec, stage):
             raise UserError(f"{other}; remove that directory, and the run is made with what is there")
@@ -195,7 +195,7 @@ def start_fresh(spec: ExperimentSpec) -> None:
 
     Raises: UserError if another process trains there."""
     with ExitStack() as held:
-        runs = [RunDirectory(runs_root() / stage_name(spec, stage)) for stage in get_args(Stage)]
+        runs = [RunDirectory(runs_root() / stage_name(spec, stage)) for stage in STAGES]
         there = [run for run in runs if run.path.exists()]
         for run in there:
             held.enter_context(run.exclusive())

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,6 +28,8 @@ _UNIT, _TOGETHER = "process", "processes_per_run"
 CLUSTER_WORDS = engine_keys(_UNIT, _TOGETHER)
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 SHOWN_FAILURES = 3
+TOLD_EVERY_S = 60.0
+"""How often what is left is told while nothing ends."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,26 @@ def _needs(spec: ExperimentSpec) -> dict[Part, str]:
 # ---------------------------------------------------------------- the driver
 
 
-def make_runs(orders: Sequence[Order], share: Share, say: Callable[[str], None], left: Callable[[], str] = str) -> None:
+def make_runs(orders: Sequence[Order], share: Share, say: Callable[[str], None], left: Callable[[], str]) -> None:
     """Nothing; afterwards every run is finished. What fails keeps nothing else from being made. `say` hears a line of
-    each job that ends, of which `left` tells what is still to be trained.
+    each job that ends, of which `left` tells what is still to be trained, and that alone every minute.
 
     Raises: UserError naming what failed, once all else is made; InterruptedTrainingError after a signal to stop."""
     from experiments.experiment import start_fresh
 
     jobs = jobs_of(orders)
-    with cluster(share, _environment()) as machines, _shared_place() as sign, _interruptions(say) as look_up:
+    with cluster(share, _environment()) as machines, _shared_place() as sign, _interruptions(say) as heed_signals:
         say(f"Ray cluster of {machines}; runs: {len(orders)}, parts that they share: {len(jobs) - len(orders)}")
         for order in orders:
             if order.fresh:
                 start_fresh(order.spec)
         signed = [Job(job.name, (sign, job.work), job.after) for job in jobs]
+        tell = now_and_then(lambda: say(left()), TOLD_EVERY_S)
+
+        def look_up() -> None:
+            heed_signals()
+            tell()
+
         with closing(machines.carry_out(make, signed, look_up)) as outcomes:
             failures = _told(outcomes, len(jobs), say, left)
     if failures:
@@ -125,8 +134,21 @@ def _told(
             failures[job.name] = outcome.reason
             say(f"[{number}/{count}] {job.name} failed: {outcome.reason}")
         else:
-            say("; ".join(filter(None, [f"[{number}/{count}] {job.name}, made on {outcome.host}", left()])))
+            say(f"[{number}/{count}] {job.name}, made on {outcome.host}; {left()}")
     return failures
+
+
+def now_and_then(do: Callable[[], None], seconds: float) -> Callable[[], None]:
+    """What does it when it is called, but not sooner than so many seconds after the last time, or after now."""
+    last = time.monotonic()
+
+    def called() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            do()
+
+    return called
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a run leaves behind: a directory that tells its whole story without any server."""
 
+import collections
 import contextlib
 import fcntl
 import functools
@@ -114,6 +115,18 @@ class MetricsLog:
         lines = whole.splitlines(keepends=True)
         records = [_parsed(line, self.path, number) for number, line in enumerate(lines, 1)]
         return records, Place(place.offset + len(whole), lines[-1]) if lines else place
+
+    def last_step(self) -> int:
+        """The step of the last whole record; 0 if there is none.
+
+        Raises: UserError naming file and line where that is not a record."""
+        try:
+            with self.path.open("rb") as file:
+                ending = collections.deque(enumerate(file, 1), maxlen=2)
+        except FileNotFoundError:
+            return 0
+        whole = [(number, line) for number, line in ending if line.endswith(b"\n")]
+        return _parsed(whole[-1][1], self.path, whole[-1][0]).step if whole else 0
 
     def truncate_after(self, step: int) -> None:
         """Nothing; afterwards no record of a later step, and no torn last line, is left. The rest is kept bit by bit.

@@ -12,7 +12,7 @@ from directanimator.errors import UserError
 from experiments.command_line import Resolved, render_dry_run, render_list, render_usage, resolve, run_main
 from experiments.execution import EXECUTION_WORDS, Execution, is_first_process, read_execution, started_processes
 from experiments.placement import CLUSTER_WORDS, read_share
-from experiments.spec import stage_name
+from experiments.spec import STAGES, stage_name, steps_of
 
 if TYPE_CHECKING:
     from experiments.record import RunDirectory
@@ -89,7 +89,14 @@ def _run_elsewhere(resolved: Resolved, execution: Execution, share: Share) -> "R
         raise UserError("engine=ray starts processes itself; leave the launcher out")
     spec, fresh = resolved.spec, "--fresh" in resolved.options
     order = Order(f"{resolved.ablation.name}, seed {spec.seed}", spec, _tags(resolved), execution, fresh)
-    make_runs([order], share, lambda line: print(line, flush=True))
+
+    def done() -> str:
+        logs = {stage: RunDirectory(runs_root() / stage_name(spec, stage)).metrics for stage in STAGES}
+        return ", ".join(
+            f"{stage} {log.last_step():,} of {steps_of(spec, stage):,} steps" for stage, log in logs.items()
+        )
+
+    make_runs([order], share, lambda line: print(line, flush=True), done)
     return RunDirectory.open(runs_root() / stage_name(spec, "cross_id"))
 
 

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ from directanimator.training.spec import CrossIdSpec, OptimSpec, Same2XSpec, Sam
 from experiments.edit import Leaf, leaves
 
 Stage = Literal["same_id", "cross_id"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""In the order of training."""
 WEIGHTS_TAG = "weights_fingerprint"
 """A run's tag that names the weights it ends with, but for a folder's pairs."""
 CODEC_CHANNELS: dict[str, int] = {"embedded": ModelSpec().latent_channels, "cogvideox": 16, "wan": 48}
@@ -176,6 +178,11 @@ def stage_fingerprint(spec: ExperimentSpec, stage: Stage) -> str:
 def stage_name(spec: ExperimentSpec, stage: Stage) -> str:
     """Name of a stage's run directory; specs whose stage is trained alike share it."""
     return f"{stage}-{stage_fingerprint(spec, stage)}"
+
+
+def steps_of(spec: ExperimentSpec, stage: Stage) -> int:
+    """Optimizer steps of a stage."""
+    return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
 
 
 def weights_fingerprint(spec: ExperimentSpec) -> str:

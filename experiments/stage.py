@@ -43,7 +43,7 @@ from directanimator.training.state import TrainState, load_average, new_state
 from experiments.execution import PLAIN, Execution
 from experiments.pools import text_tokens
 from experiments.record import COMPUTED_IN_TAG, HELD_OUT_LOSS, RunDirectory
-from experiments.spec import ExperimentSpec, Stage, stage_fingerprint
+from experiments.spec import ExperimentSpec, Stage, stage_fingerprint, steps_of
 
 CHECKPOINT, SHARDED_CHECKPOINT = "state.safetensors", "state_sharded"
 CHECKPOINT_SECONDS = 120.0
@@ -124,11 +124,6 @@ def unwatched(_run: RunDirectory, _step: int) -> bool:
 def unseen(_model: CueBackbone) -> Mapping[str, float]:
     """Nothing: no clips are looked at before the training ends."""
     return {}
-
-
-def steps_of(spec: ExperimentSpec, stage: Stage) -> int:
-    """Optimizer steps of a stage."""
-    return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
 
 
 @dataclass(frozen=True, eq=False)

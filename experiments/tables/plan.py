@@ -20,6 +20,7 @@ from experiments.placement import CLUSTER_WORDS
 from experiments.presets import DEFAULT_PRESET, PRESETS
 from experiments.record import RunDirectory
 from experiments.spec import (
+    STAGES,
     WEIGHTS_TAG,
     ExperimentSpec,
     Stage,
@@ -27,6 +28,7 @@ from experiments.spec import (
     stage_fingerprint,
     stage_leaves,
     stage_name,
+    steps_of,
     weights_fingerprint,
 )
 
@@ -40,7 +42,6 @@ OPTIONS = {
 }
 DEFAULT_SEEDS = 3
 MOST_SEEDS = 100
-STAGES: tuple[Stage, ...] = ("same_id", "cross_id")
 
 State = Literal["exists", "lent", "goes on", "to train"]
 
@@ -233,15 +234,19 @@ class Cost:
 
 
 def cost_of(plan: Plan, states: Mapping[str, State]) -> Cost:
-    """The cost, each stage counted once; a stage that goes on counts whole."""
-    steps = {run.stage(stage): _steps(run.spec, stage) for run in plan.runs for stage in STAGES}
-    left = [name for name in steps if states[name] in ("to train", "goes on")]
-    separate = sum(_steps(run.spec, stage) for run in plan.runs for stage in STAGES)
-    return Cost(len(steps), len(left), sum(steps.values()), sum(steps[name] for name in left), separate)
+    """The cost, each stage counted once; of one that goes on, what its log says is done is no longer left."""
+    steps = {run.stage(stage): steps_of(run.spec, stage) for run in plan.runs for stage in STAGES}
+    left = {name: steps[name] - _done(name, steps[name], states[name]) for name in steps if states[name] in _UNDONE}
+    separate = sum(steps_of(run.spec, stage) for run in plan.runs for stage in STAGES)
+    return Cost(len(steps), len(left), sum(steps.values()), sum(left.values()), separate)
 
 
-def _steps(spec: ExperimentSpec, stage: Stage) -> int:
-    return spec.same_id.steps if stage == "same_id" else spec.cross_id.steps
+_UNDONE: tuple[State, ...] = ("to train", "goes on")
+
+
+def _done(name: str, steps: int, state: State) -> int:
+    """Steps of a stage that a checkpoint spares: about what its log says, since one is written every few minutes."""
+    return min(steps, RunDirectory(runs_root() / name).metrics.last_step()) if state == "goes on" else 0
 
 
 def states_of(plan: Plan) -> dict[str, State]:

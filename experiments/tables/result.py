@@ -11,9 +11,10 @@ from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
 from experiments.record import COMPUTED_IN_TAG, HELD_OUT_LOSS, RunDirectory, training_seconds
+from experiments.spec import STAGES
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
-from experiments.tables.plan import BASELINE, STAGES, Plan
+from experiments.tables.plan import BASELINE, Plan
 from experiments.tables.statistics import Effect, Hypothesis, Judgement, Samples, judge, paired_effect
 
 

@@ -1,9 +1,11 @@
 """What runs share is made once and first, and nothing waits without need: said of the jobs, without any cluster."""
 
+import itertools
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,13 +13,15 @@ from hypothesis import strategies as st
 
 from directanimator.cluster import Job, Share
 from directanimator.errors import UserError
+from directanimator.places import runs_root
 from experiments import placement
 from experiments.edit import edit, leaves
 from experiments.execution import Execution
 from experiments.placement import Order, Piece, carry_out, jobs_of
 from experiments.presets import SMOKE
+from experiments.record import RunDirectory
 from experiments.run import main
-from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint
+from experiments.spec import ExperimentSpec, data_fingerprint, stage_fingerprint, stage_name
 from experiments.stage import InterruptedTrainingError
 
 CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -134,6 +138,20 @@ def test_a_machine_that_sees_other_runs_says_so(tmp_path: Path):
         placement.make((tmp_path / "sign", Piece("run", order_of("full", SMOKE.spec))))
 
 
+@given(st.lists(st.integers(0, 200), max_size=30), st.integers(1, 100))
+def test_what_is_left_is_told_now_and_then(pauses: list[int], period: int):
+    clock, told = SimpleNamespace(monotonic=lambda: 0.0), list[float]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "time", clock)
+        tell = placement.now_and_then(lambda: told.append(clock.monotonic()), period)
+        for now in itertools.accumulate(pauses):
+            clock.monotonic = lambda now=now: float(now)
+            tell()
+    assert all(after - before >= period for before, after in itertools.pairwise([0.0, *told]))
+    silent = [b - a for a, b in itertools.pairwise([0.0, *told, float(sum(pauses))])]
+    assert all(gap < period + max(pauses, default=0) for gap in silent)
+
+
 # ---------------------------------------------------------------- one run
 
 
@@ -142,7 +160,13 @@ def test_a_run_on_a_cluster_is_ordered_with_its_execution_and_leaves_its_fingerp
 ):
     ordered: list[tuple[Order, Share]] = []
     monkeypatch.setenv("DIRECTANIMATOR_RUNS", str(tmp_path))
-    monkeypatch.setattr(placement, "make_runs", lambda orders, share, say: ordered.append((*orders, share)))
+
+    def make_runs(orders: list[Order], share: Share, say: Callable[[str], None], left: Callable[[], str]) -> None:
+        ordered.append((*orders, share))
+        RunDirectory(runs_root() / stage_name(orders[0].spec, "same_id")).metrics.append(3, {"train/loss": 1.0})
+        say(left())
+
+    monkeypatch.setattr(placement, "make_runs", make_runs)
     words = ["preset=smoke", "seed=3", "--fresh"]
     with pytest.raises(UserError, match="holds no run"):
         main([*words, "engine=ray", "gpus_per_process=1", "processes_per_run=4", "micro_batch=1"])
@@ -151,7 +175,7 @@ def test_a_run_on_a_cluster_is_ordered_with_its_execution_and_leaves_its_fingerp
     assert ordered == [(order, Share("process", 1, 1.0, 4))]
     told = capsys.readouterr().out
     main([*words, "--dry-run"])
-    assert capsys.readouterr().out == told
+    assert told == f"{capsys.readouterr().out}same_id 3 of 4 steps, cross_id 0 of 4 steps\n"
 
 
 def test_a_launcher_is_refused_before_anything_is_removed(monkeypatch: pytest.MonkeyPatch):

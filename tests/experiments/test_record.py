@@ -109,6 +109,23 @@ def test_truncation_removes_a_torn_tail(entries):
     assert shown(log) == shown(filled(entries))
 
 
+@given(ENTRIES, st.sampled_from([b"", b'{"step": 99, "ti']))
+def test_the_last_step_is_that_of_the_last_whole_record(entries, torn):
+    log = filled(entries)
+    if entries or torn:
+        with log.path.open("ab") as file:
+            file.write(torn)
+    assert log.last_step() == (entries[-1][0] if entries else 0)
+
+
+def test_a_last_line_that_is_no_record_is_told_with_its_number():
+    log = filled([(0, {"loss": 1.0}), (1, {"loss": 1.0})])
+    with log.path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(UserError, match="line 3: not a record"):
+        log.last_step()
+
+
 @given(ENTRIES)
 def test_reading_in_two_parts_equals_reading_at_once(entries):
     log = fresh_log()

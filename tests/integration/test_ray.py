@@ -63,8 +63,11 @@ def test_runs_go_side_by_side_and_a_killed_worker_loses_nothing(place: Path, mon
     runs = plan_of("seeds=1").runs
     lines: list[str] = []
     orders = orders_of(runs)
-    make_runs(orders, SHARE, lines.append)
+    monkeypatch.setattr(placement, "TOLD_EVERY_S", 0.1)
+    make_runs(orders, SHARE, lines.append, lambda: "much is left")
     assert (place / "killed").exists()
+    assert lines.count("much is left") > 1
+    lines = [line.removesuffix("; much is left") for line in lines if line != "much is left"]
     logs = {path.name: path.read_text() for path in runs_root().iterdir()}
     assert logs == {run.stage(stage): "." * STEPS for run in runs for stage in ("same_id", "cross_id")}
     assert calls(place, "same_id") == calls(place, "clips") == 1
@@ -87,11 +90,11 @@ def test_a_signal_stops_all_runs_with_a_checkpoint_and_the_same_call_goes_on(pla
 
     threading.Thread(target=strike).start()
     with pytest.raises(InterruptedTrainingError, match="stopped by SIGTERM; the same command goes on"):
-        make_runs(orders, SHARE, lambda _: None)
+        make_runs(orders, SHARE, lambda _: None, str)
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     assert [path.read_text() for path in runs_root().iterdir()] == [".", "."]
     (place / "hold").unlink()
-    make_runs(orders, SHARE, lambda _: None)
+    make_runs(orders, SHARE, lambda _: None, str)
     assert [path.read_text() for path in runs_root().iterdir()] == ["." * STEPS] * 4
 
 
@@ -135,7 +138,7 @@ def test_a_run_of_two_processes_trains_as_one_of_a_single_process_does(place: Pa
     spec = edit(PRESETS["smoke"].spec, {"evaluation.subsets": ("self",), "data.num_test_clips": 1})
     curves = []
     for share in (SHARE, TWO):
-        make_runs([Order("full, seed 0", spec, {"preset": "smoke", "ablation": "full"}, fresh=True)], share, print)
+        make_runs([Order("full, seed 0", spec, {"preset": "smoke", "ablation": "full"}, fresh=True)], share, print, str)
         (run,) = (RunDirectory(path) for path in runs_root().glob("cross_id-*"))
         assert run.record().status == "finished"
         assert run.evaluation_file.exists()

@@ -10,8 +10,8 @@ from directanimator.metrics.protocol import MetricProtocol
 from directanimator.places import runs_root
 from experiments.evaluation.evaluate import protocol_of
 from experiments.record import HELD_OUT_LOSS, RunDirectory
-from experiments.spec import WEIGHTS_TAG, Stage, stage_leaves, weights_fingerprint
-from experiments.tables.plan import STAGES, Plan, PlannedRun, make_plan
+from experiments.spec import STAGES, WEIGHTS_TAG, Stage, stage_leaves, weights_fingerprint
+from experiments.tables.plan import Plan, PlannedRun, make_plan
 
 WORDS = ("table=same2x", "variants=no_same2x,student_from_base,student_from_base_no_same2x", "preset=smoke")
 CLIPS = 4

@@ -16,10 +16,9 @@ from experiments.experiment import adopt_trained
 from experiments.pools import ORIGIN_TAGS
 from experiments.presets import PRESETS
 from experiments.record import RunDirectory
-from experiments.spec import WEIGHTS_TAG, stage_fingerprint
+from experiments.spec import STAGES, WEIGHTS_TAG, stage_fingerprint
 from experiments.tables.plan import (
     BASELINE,
-    STAGES,
     cost_of,
     is_finished,
     make_plan,
@@ -70,6 +69,24 @@ def test_runs_that_do_not_change_the_same_id_stage_share_it():
     assert len({run.stage("cross_id") for run in plan.runs}) == 8
     cost = cost_of(plan, states_of(plan))
     assert (cost.stages, cost.steps, cost.steps_separate) == (10, 10 * 4, 16 * 4)
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_of_a_stage_that_goes_on_only_the_steps_that_its_log_lacks_are_left(has_checkpoint: bool):
+    plan = plan_of("seeds=1", "same_id.steps=50", "cross_id.steps=70")
+    begun = claim(plan.runs[0], "same_id")
+    for step in range(1, 21):
+        begun.metrics.append(step, {"train/loss": 1.0})
+    if has_checkpoint:
+        (begun.path / "checkpoint").mkdir()
+        (begun.path / "checkpoint/state.safetensors").write_bytes(b"")
+    cost = cost_of(plan, states_of(plan))
+    assert cost.stages_left == 5
+    assert cost.steps - cost.steps_left == (20 if has_checkpoint else 0)
+    for step in range(21, 60):  # more than are asked for: the log of something longer is not time gained elsewhere
+        begun.metrics.append(step, {"train/loss": 1.0})
+    cost = cost_of(plan, states_of(plan))
+    assert cost.steps - cost.steps_left == (50 if has_checkpoint else 0)
 
 
 def test_a_table_is_named_by_its_runs():

@@ -29,7 +29,8 @@ from directanimator.places import mlruns_root, runs_root
 from experiments.execution import Execution
 from experiments.pools import PAIRS_TAG
 from experiments.record import COMPUTED_IN_TAG, RunDirectory, locked, training_seconds
-from experiments.tables.plan import STAGES, PlannedRun
+from experiments.spec import STAGES
+from experiments.tables.plan import PlannedRun
 from experiments.tables.report import (
     cost_grid,
     difference_grids,
