@@ -5,8 +5,8 @@ What is finished is not done again; what was interrupted goes on."""
 
 import functools
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -115,6 +115,22 @@ def _with(before: str | None, now: str) -> str:
 @functools.cache
 def _say_precision() -> None:
     print("note: this processor does not multiply in bf16; products are made in fp32", flush=True)
+
+
+@contextmanager
+def held_stage(
+    spec: ExperimentSpec, stage: Stage, tags: dict[str, str], accelerator: Accelerator, *, wait: bool
+) -> Iterator[RunDirectory]:
+    """The run directory of a stage, in which only these processes train meanwhile; with `wait`, once nobody else does.
+
+    Claimed when it is held: who finds it in use has made nothing of it.
+
+    Raises: UserError if another process trains there, unless `wait`."""
+    run = RunDirectory(runs_root() / stage_name(spec, stage))
+    with run.exclusive(wait=wait) if accelerator.is_main_process else nullcontext():
+        with accelerator.main_process_first():  # whether it is trained can be known once nobody else is at it
+            claim_stage(spec, stage, tags)
+        yield run
 
 
 def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> RunDirectory:
@@ -298,11 +314,8 @@ def train_teacher(
     """The finished same-ID run of the spec, trained and evaluated first if no variant has done so, and its model.
 
     Raises: StoppedTrainingError after SIGINT or SIGTERM."""
-    accelerator = start.accelerator
-    with accelerator.main_process_first():
-        run = claim_stage(spec, "same_id", {"preset": preset, "ablation": "shared"})
-    with run.exclusive(wait=True) if accelerator.is_main_process else nullcontext():
-        accelerator.wait_for_everyone()  # whether it is trained can be known once nobody else is at it
+    accelerator, tags = start.accelerator, {"preset": preset, "ablation": "shared"}
+    with held_stage(spec, "same_id", tags, accelerator, wait=True) as run:
         look = functools.partial(preview, codec=start.codec, spec=spec, stage="same_id")
         job = StageJob(spec, "same_id", start.pool, teacher=None, execution=execution, preview=look)
         return run, run_stage(job, run, accelerator, tracker_for(accelerator, address), start.codec)
@@ -333,9 +346,7 @@ def run_experiment(
         "teacher_run_id": teacher_run.record().id,
         "teacher_fingerprint": stage_fingerprint(spec, "same_id"),
     }
-    with accelerator.main_process_first():
-        run = claim_stage(spec, "cross_id", {**tags, **lineage})
-    with run.exclusive(wait=wait) if accelerator.is_main_process else nullcontext():
+    with held_stage(spec, "cross_id", {**tags, **lineage}, accelerator, wait=wait) as run:
         with accelerator.main_process_first():
             if adopt and accelerator.is_main_process:
                 adopt_trained(run, spec)

@@ -22,6 +22,7 @@ from experiments.experiment import (
     Start,
     adopt_trained,
     claim_stage,
+    held_stage,
     is_trained,
     launch,
     start_fresh,
@@ -121,6 +122,43 @@ def test_a_run_tells_all_commits_that_made_it_until_it_is_finished(runs: Path, m
     run.update(tags={"commit": made_by})
     run.finish()
     assert claim_stage(SMOKE, "cross_id", TAGS).record().tags["commit"] == made_by
+
+
+def test_who_finds_a_run_in_use_leaves_no_trace_in_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = claim_stage(SMOKE, "cross_id", TAGS)
+    run.update(status="interrupted")
+    before = run.record()
+    monkeypatch.setattr(experiment, "commit_tags", lambda: {"commit": "later", "dirty": "false"})
+    refused, mine = pytest.raises(UserError, match="in use"), (SMOKE, "cross_id", TAGS, launch(SMOKE))
+    with run.exclusive(), refused, held_stage(*mine, wait=False):
+        raise AssertionError
+    assert run.record() == before
+    with held_stage(*mine, wait=False) as held:
+        assert held == run
+        assert run.record().tags["commit"].endswith(", then later")
+        with refused, run.exclusive():
+            raise AssertionError
+
+
+def test_who_waits_until_another_one_has_finished_a_run_is_not_told_among_its_makers(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, locked = claim_stage(SMOKE, "same_id", TAGS), threading.Event()
+    made_by = run.record().tags["commit"]
+    monkeypatch.setattr(experiment, "commit_tags", lambda: {"commit": "later", "dirty": "false"})
+
+    def finish_it_meanwhile() -> None:
+        with run.exclusive():
+            locked.set()
+            time.sleep(0.3)
+            run.finish()
+
+    thread = threading.Thread(target=finish_it_meanwhile)
+    thread.start()
+    locked.wait()
+    with held_stage(SMOKE, "same_id", TAGS, launch(SMOKE), wait=True):
+        assert run.record().tags["commit"] == made_by
+    thread.join()
 
 
 @pytest.mark.parametrize("was_sealed", [True, False])
