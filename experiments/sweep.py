@@ -206,7 +206,7 @@ def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
 
 def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec], together: "Together") -> None:
     """Nothing; runs the trial's seeds in turn, until all are done or the pruner has seen enough."""
-    from experiments.sweeps.together import Order
+    from experiments.sweeps.together import TrialRun
 
     resolved, sweep = plan.resolved, plan.sweep
     tags = {"preset": resolved.preset.name, "ablation": resolved.ablation.name}
@@ -216,7 +216,7 @@ def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec], togeth
     enough = False
     while len(runs) < len(specs) and not enough:
         watch = _Watch(trial, sweep) if sweep.pruner == "hyperband" else _watch_nothing
-        runs.append(together.run(Order(spec=specs[len(runs)], tags=tags), watch))
+        runs.append(together.run(TrialRun(spec=specs[len(runs)], tags=tags), watch))
         scores.append(measured(runs[-1], sweep.metrics))
         if sweep.pruner == "wilcoxon":
             enough = trial.report(len(runs), scores[-1][sweep.objectives[0].metric])

@@ -15,7 +15,7 @@ from experiments.stage import AbandonedTrainingError, InterruptedTrainingError, 
 _NO_MORE = ""
 
 
-class Order(FrozenSpec):
+class TrialRun(FrozenSpec):
     """A run that all processes are to make."""
 
     spec: ExperimentSpec
@@ -34,25 +34,25 @@ class Together:
         if self._are_several:
             experiment.launch(spec)
 
-    def run(self, order: Order, watch: Watch) -> RunDirectory:
-        """The finished run of an order that the others hear and follow. Called by the first process alone.
+    def run(self, trial: TrialRun, watch: Watch) -> RunDirectory:
+        """The finished run of a trial that the others hear and follow. Called by the first process alone.
 
         Raises: as `run_experiment`."""
-        self._exchange(order.model_dump_json())
-        return experiment.run_experiment(order.spec, order.tags, watch=watch, wait=True, execution=self._execution)
+        self._exchange(trial.model_dump_json())
+        return experiment.run_experiment(trial.spec, trial.tags, watch=watch, wait=True, execution=self._execution)
 
     def dismiss(self) -> None:
-        """Nothing; the others need not wait for another order. Called by the first process alone."""
+        """Nothing; the others need not wait for another trial. Called by the first process alone."""
         self._exchange(_NO_MORE)
 
     def follow(self) -> int:
-        """Exit status of every process but the first, which makes the runs that are ordered until it is dismissed.
+        """Exit status of every process but the first, which makes the runs that it is told until it is dismissed.
 
         Raises: as `run_experiment`; the launcher then ends the other processes."""
         while text := self._exchange(_NO_MORE):
-            order = Order.model_validate_json(text)
+            trial = TrialRun.model_validate_json(text)
             try:
-                experiment.run_experiment(order.spec, order.tags, wait=True, execution=self._execution)
+                experiment.run_experiment(trial.spec, trial.tags, wait=True, execution=self._execution)
             except (AbandonedTrainingError, DivergedTrainingError):
                 continue
             except InterruptedTrainingError as stop:

@@ -20,7 +20,7 @@ from experiments.record import RunDirectory
 from experiments.spec import ExperimentSpec
 from experiments.stage import AbandonedTrainingError, Watch, Wish, unwatched
 from experiments.sweep import main, plan_of
-from experiments.sweeps.together import Order
+from experiments.sweeps.together import TrialRun
 from tests.two_processes import on_two_processes
 
 WORDS = ("sweep=same2x", "preset=smoke", "trials=12", "optim.global_batch_size=4")
@@ -30,8 +30,8 @@ Trained = tuple[float, float, int]
 
 @given(st.sampled_from(sorted(PRESETS)), st.floats(0, 4), st.integers(0, 2**31), st.text(max_size=8))
 def test_what_is_heard_is_what_was_said(preset: str, weight: float, seed: int, tag: str) -> None:
-    order = Order(spec=edit(PRESETS[preset].spec, {"same2x.weight": weight, "seed": seed}), tags={"study": tag})
-    assert Order.model_validate_json(order.model_dump_json()) == order
+    trial = TrialRun(spec=edit(PRESETS[preset].spec, {"same2x.weight": weight, "seed": seed}), tags={"study": tag})
+    assert TrialRun.model_validate_json(trial.model_dump_json()) == trial
 
 
 class Training:
