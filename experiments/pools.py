@@ -23,9 +23,9 @@ from directanimator.data.spec import DataSpec, Subset
 from directanimator.data.synthetic import Split
 from directanimator.data.synthetic.skeleton import Honesty
 from directanimator.data.synthetic_items import subset_item, synthetic_item
-from directanimator.digests import SHORT
+from directanimator.digests import SHORT, known_digest
 from directanimator.errors import UserError
-from directanimator.extraction.store import Store, key_of, known_digest
+from directanimator.extraction.store import Store, key_of
 from directanimator.model.codec import VideoCodec
 from directanimator.model.embedded import EMBEDDED_DIRECTORY, make_codec, make_text_encoder
 from directanimator.model.precision import device_kind

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from directanimator.digests import digest_of_file
 from directanimator.errors import UserError, did_you_mean
-from directanimator.extraction.store import digest_of_file
 from directanimator.places import RUNS_VARIABLE, mlruns_root, runs_root
 from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves

@@ -21,13 +21,13 @@ from directanimator.data.items import SOURCE_SCALE, AnimationItem
 from directanimator.data.pseudo_pairs import PAIRS_FILE, pairs_by_video
 from directanimator.data.spec import DataSpec
 from directanimator.data.synthetic import Split
-from directanimator.digests import SHORT
+from directanimator.digests import SHORT, digest_of_file, known_digest
 from directanimator.errors import UserError
 from directanimator.extraction.backends import watch_of
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Sightings, Watch, sightings_of
 from directanimator.extraction.spec import PerceptionSpec
-from directanimator.extraction.store import Store, digest_of_file, key_of, known_digest
+from directanimator.extraction.store import Store, key_of
 from directanimator.perception.person import require_person, tracked
 from directanimator.perception.region import View
 from directanimator.places import cues_root

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from directanimator.assets import MANIFEST
+from directanimator.digests import digest_of_file
 from directanimator.extraction.sightings import Watch
 from directanimator.extraction.spec import MaskBackend, PerceptionSpec
-from directanimator.extraction.store import digest_of_file
 from directanimator.extraction.truth import TrueWatch, read_truth, truth_path
 from directanimator.perception.insight import InsightFaces
 from directanimator.perception.mediapipe import NETS, MediapipePerception

@@ -20,12 +20,13 @@ from directanimator.cues.alignment import Alignment, align, identity_alignment
 from directanimator.cues.framing import Crop, center_crop, person_box, plan_crop
 from directanimator.cues.gate import FOREGROUND, GateReport, judged
 from directanimator.cues.person import PersonTrack
+from directanimator.digests import digest_of_file
 from directanimator.errors import UserError
 from directanimator.extraction import stream
 from directanimator.extraction.recorded import FRAME_ARRAYS, SIGHTINGS
 from directanimator.extraction.sightings import Sightings, Watch, looked, sightings_key, sightings_of, version_of
 from directanimator.extraction.spec import ExtractionSpec
-from directanimator.extraction.store import Entry, EntryWriter, Step, Store, digest_of_file, key_of
+from directanimator.extraction.store import Entry, EntryWriter, Step, Store, key_of
 from directanimator.extraction.stream import (
     FrameFacts,
     Judged,

@@ -13,12 +13,12 @@ from numpy import ndarray
 
 from directanimator import video as video_files
 from directanimator.ahead import ahead
-from directanimator.digests import digest
+from directanimator.digests import digest, digest_of_file
 from directanimator.errors import UserError
 from directanimator.extraction import recorded, truth
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.spec import FaceBackend, MaskBackend, PerceptionSpec
-from directanimator.extraction.store import Entry, Store, digest_of_file, key_of
+from directanimator.extraction.store import Entry, Store, key_of
 from directanimator.frozen import FrozenSpec
 from directanimator.perception import following, insight, mediapipe, person, region, segmenters, ssd
 from directanimator.perception.person import PersonWatch, Seen

@@ -4,8 +4,6 @@ An entry is a directory of safetensors shards and `entry.json`. It appears whole
 several processes may read and write the store at once; of two that make the same entry, the first wins."""
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from directanimator.atomic import atomic_directory, settle_all, write_json
-from directanimator.digests import digest
+from directanimator.digests import digest, digest_of_file
 from directanimator.errors import UserError
 
 SHARD_FRAMES = 32
@@ -32,33 +30,6 @@ _MARKER = "entry.json"
 Arrays = Mapping[str, np.ndarray]
 Step = Literal["sightings", "gate", "pose", "face", "location"]
 T = TypeVar("T")
-
-
-def digest_of_file(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex digits.
-
-    Raises: UserError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def known_digest(path: Path) -> str:
-    """The same, read once in a process while the file's time and size stay as they are.
-
-    Raises: UserError if it cannot be read."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return _digest_as_of(path, found.st_mtime_ns, found.st_size)
-
-
-@functools.cache
-def _digest_as_of(path: Path, _mtime_ns: int, _size: int) -> str:
-    return digest_of_file(path)
 
 
 def key_of(made_from: Mapping[str, object]) -> str:

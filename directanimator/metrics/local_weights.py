@@ -1,10 +1,9 @@
 """Weights that nobody may ship: files that a person puts into a directory, under the names they are published by."""
 
-import functools
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from directanimator.digests import known_digest
 from directanimator.errors import UserError
 from directanimator.places import WEIGHTS_VARIABLE, weights_root
 
@@ -40,20 +39,11 @@ class LocalFile:
     def sha256(self) -> str:
         """Of its bytes, in hexadecimal.
 
-        Raises: UserError if it is missing."""
-        path = self.path()
-        state = path.stat()
-        return _sha256(path, state.st_size, state.st_mtime_ns)
+        Raises: UserError if it is missing, or cannot be read."""
+        return known_digest(self.path())
 
     def _found(self) -> Path | None:
         return next((path for name in self.names if (path := weights_root() / name).is_file()), None)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """Read once for each state of the file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 INCEPTION = LocalFile(

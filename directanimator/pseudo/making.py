@@ -20,11 +20,12 @@ from pydantic import ValidationError
 
 from directanimator.atomic import atomic_write, write_json
 from directanimator.data.pseudo_pairs import PAIRS_FILE, PseudoPair, PseudoPairs
+from directanimator.digests import digest_of_file
 from directanimator.errors import UserError
 from directanimator.extraction.recorded import SIGHTINGS
 from directanimator.extraction.sightings import Watch, sightings_of
 from directanimator.extraction.spec import PerceptionSpec
-from directanimator.extraction.store import Store, digest_of_file, key_of
+from directanimator.extraction.store import Store, key_of
 from directanimator.frozen import FrozenSpec
 from directanimator.perception.person import Sighting
 from directanimator.places import cues_root

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from directanimator.data.folder_items import videos_of_split
 from directanimator.data.pseudo_pairs import check_name
-from directanimator.extraction.store import digest_of_file
+from directanimator.digests import digest_of_file
 from directanimator.frozen import FrozenSpec
 
 MOST_PER_CLIP = 8
