@@ -134,7 +134,7 @@ def held_stage(
 
 
 def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> RunDirectory:
-    """The run directory of a stage."""
+    """The run directory of a stage. One that is finished keeps the tags that it has, and gets those that it lacks."""
     print_of_stage = stage_fingerprint(spec, stage)
     who = "same-ID teacher" if stage == "same_id" else tags["ablation"]
     if "trial" in tags:
@@ -153,17 +153,14 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         known[VARIANT_TAG] = variant_of(spec, tags["preset"], tags["ablation"])
     name = stage_name(spec, stage)
     run = RunDirectory(runs_root() / name)
-    if not _is_finished(run):  # or its numbers would be told to be of this commit, and of these videos
-        before = run.record().tags if run.record_file.exists() else {}
+    before = run.record().tags if run.record_file.exists() else {}
+    told = tags | known
+    if _is_finished(run):  # or its numbers would be told to be of this commit, these videos, this trial
+        told = {tag: value for tag, value in told.items() if tag not in before}
+    else:
         made = {**commit_tags(), COMPUTED_IN_TAG: how_computed(spec)}
-        known |= {tag: _with(before.get(tag), now) for tag, now in made.items()} | origin_tags(spec, stage)
-    return RunDirectory.claim(
-        runs_root(),
-        name,
-        spec=stage_leaves(spec, stage),
-        tags={**tags, **known},
-        experiment=EXPERIMENT,
-    )
+        told |= {tag: _with(before.get(tag), now) for tag, now in made.items()} | origin_tags(spec, stage)
+    return RunDirectory.claim(runs_root(), name, spec=stage_leaves(spec, stage), tags=told, experiment=EXPERIMENT)
 
 
 def _is_finished(run: RunDirectory) -> bool:
@@ -177,9 +174,9 @@ def adopt_trained(run: RunDirectory, spec: ExperimentSpec) -> None:
     taken = run.record().tags
     for path in sorted(run.path.parent.glob("cross_id-*")):
         donor = RunDirectory(path)
-        if donor == run or not is_trained(donor):  # then it may not even have a record yet
+        if donor == run or not is_trained(donor):
             continue
-        given = donor.record().tags
+        given = donor.told
         if all(given.get(tag) == taken.get(tag) for tag in (*ORIGIN_TAGS, WEIGHTS_TAG)):
             adopt_model(donor, run, spec, "cross_id")
             return

@@ -116,9 +116,16 @@ def make_runs(orders: Sequence[Order], share: Share, say: Callable[[str], None],
 
         with closing(machines.carry_out(make, signed, look_up)) as outcomes:
             failures = _told(outcomes, len(jobs), say, left)
+    refuse_failures(failures, len(jobs))
+
+
+def refuse_failures(failures: Mapping[str, str], count: int) -> None:
+    """Nothing, if none of so many failed.
+
+    Raises: UserError that names the first ones with their reasons."""
     if failures:
         named = [f"{name}: {reason}" for name, reason in failures.items()][:SHOWN_FAILURES]
-        raise UserError(f"{len(failures)} of {len(jobs)} failed; {' | '.join(named)}")
+        raise UserError(f"{len(failures)} of {count} failed; {' | '.join(named)}")
 
 
 def _told(

@@ -159,6 +159,7 @@ TITLE_TAG = "title"
 PRUNED_TAG = "pruned"
 """The tag of when a sweep gave the run up."""
 _RESUMED = "; gone on with later, to the end"
+EDITED = "was edited after it finished"
 SEAL_TAG = "seal"
 """The tag that holds a digest of what a finished run says."""
 
@@ -285,6 +286,14 @@ class RunDirectory:
         except (OSError, ValidationError) as problem:
             reason = str(problem).splitlines()[0]
             raise UserError(f"{self.record_file} cannot be read: {reason}") from problem
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """The tags, for one who only asks what this run could give; empty where no record can be read."""
+        try:
+            return self.record().tags
+        except UserError:
+            return {}
 
     def update(
         self,

@@ -22,7 +22,15 @@ from experiments.command_line import parse, run_main
 from experiments.edit import edit, format_value, leaves
 from experiments.execution import EXECUTION_WORDS, Execution, is_first_process, read_execution
 from experiments.presets import SMOKE
-from experiments.record import COMPUTED_IN_TAG, PREVIEWS, MetricRecord, RunDirectory, commit_tags, environment
+from experiments.record import (
+    COMPUTED_IN_TAG,
+    EDITED,
+    PREVIEWS,
+    MetricRecord,
+    RunDirectory,
+    commit_tags,
+    environment,
+)
 from experiments.spec import ExperimentSpec, Stage, stage_fingerprint, stage_name
 from experiments.tracking.address import default_uri
 
@@ -37,7 +45,7 @@ NOWHERE = "nothing"
 ALL_ELSE = "bounds, means and settings"
 SHORTEST_START = 4
 """Characters of a name that may stand for the whole."""
-DAMAGED = "was edited after it finished, so there is nothing to compare with"
+DAMAGED = f"{EDITED}, so there is nothing to compare with"
 
 
 @dataclass(frozen=True)

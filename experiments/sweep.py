@@ -168,7 +168,8 @@ def open_search(plan: Plan) -> "Search":
 def work(plan: Plan) -> int:
     """Exit status of a worker, which runs trials until `plan.trials` are done.
 
-    Raises: UserError for what is no trial's own fault: the trial is then left for the next call."""
+    Raises: UserError for what may be no trial's own fault: the trial is then left for the next call. Refused
+        for one reason as often as workers may die of it, it fails."""
     from experiments.stage import InterruptedTrainingError
     from experiments.sweeps.together import Together
 
@@ -189,6 +190,7 @@ def work(plan: Plan) -> int:
 def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
     from directanimator.training.loop import DivergedTrainingError
     from experiments.stage import AbandonedTrainingError
+    from experiments.sweeps.search import MOST_DEATHS
 
     try:
         specs = [edit(plan.spec, {**trial.edits, "seed": plan.spec.seed + index}) for index in range(plan.sweep.seeds)]
@@ -202,6 +204,10 @@ def _attempt(trial: "Trial", plan: Plan, together: "Together") -> None:
         trial.give_up()
     except DivergedTrainingError as problem:  # would be so each time
         trial.fail(str(problem))
+    except UserError as problem:  # a full disk, or values that nobody could refuse before the model was made
+        if not trial.is_hopeless(str(problem)):
+            raise
+        trial.fail(f"{problem}; refused {MOST_DEATHS} times")
 
 
 def _measure(trial: "Trial", plan: Plan, specs: Sequence[ExperimentSpec], together: "Together") -> None:

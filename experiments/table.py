@@ -93,11 +93,12 @@ def _claim(record: RunDirectory, plan: Plan) -> None:
 
 
 def _run_missing(plan: Plan, share: Share | None, execution: Execution) -> None:
-    """Nothing; makes the runs that are not there.
+    """Nothing; makes the runs that are not there. What fails keeps nothing else from being made.
 
-    Raises: UserError naming the variant and seed; InterruptedTrainingError after a signal."""
+    Raises: UserError naming variants and seeds, once all else is made; InterruptedTrainingError after a signal."""
     from experiments.evaluation.evaluate import is_evaluated
-    from experiments.experiment import check_same_clips
+    from experiments.experiment import check_same_clips, run_experiment
+    from experiments.placement import refuse_failures
 
     for run in plan.runs:
         check_same_clips(run.spec)  # or runs on two sets of clips would be subtracted from each other
@@ -110,10 +111,16 @@ def _run_missing(plan: Plan, share: Share | None, execution: Execution) -> None:
     if share is not None and missing:
         _make_side_by_side(missing, plan, share, execution, pace)
         return
+    failures: dict[str, str] = {}
     for number, run in enumerate(missing, start=1):
-        left = cost_of(plan, states_of(plan)).steps_left
-        _say(f"[{number}/{len(missing)}] {run.variant}, seed {run.seed}; {left:,} steps to train{pace.left(left)}")
-        _make(run, plan, execution)
+        left, name = cost_of(plan, states_of(plan)).steps_left, f"{run.variant}, seed {run.seed}"
+        _say(f"[{number}/{len(missing)}] {name}; {left:,} steps to train{pace.left(left)}")
+        try:
+            run_experiment(run.spec, _tags(run, plan), execution=execution)
+        except UserError as problem:
+            failures[name] = str(problem)
+            _say(f"{name} failed: {problem}")
+    refuse_failures(failures, len(missing))
 
 
 def _make_side_by_side(
@@ -131,15 +138,6 @@ def _make_side_by_side(
 
 def _tags(run: PlannedRun, plan: Plan) -> dict[str, str]:
     return {"preset": plan.preset, "ablation": run.variant, "table": plan.table.name}
-
-
-def _make(run: PlannedRun, plan: Plan, execution: Execution) -> None:
-    from experiments.experiment import run_experiment
-
-    try:
-        run_experiment(run.spec, _tags(run, plan), execution=execution)
-    except UserError as problem:
-        raise UserError(f"{run.variant}, seed {run.seed}: {problem}") from problem
 
 
 class _Pace:

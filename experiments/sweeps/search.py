@@ -118,6 +118,15 @@ class Trial:
             self._trial.set_user_attr("reason", reason)
             self._study.tell(self._trial, state=TrialState.FAIL)
 
+    def is_hopeless(self, refusal: str) -> bool:
+        """Whether the trial was refused for this reason as often as one may die; counted from call to call."""
+        with storage_explained(self._address):
+            known = self._frozen().user_attrs
+            times = 1 + (int(known.get("refusals", 0)) if known.get("refusal") == refusal else 0)
+            self._trial.set_user_attr("refusal", refusal)
+            self._trial.set_user_attr("refusals", times)
+        return times >= MOST_DEATHS
+
     def describe(self, note: str, files: Sequence[Path], **facts: object) -> None:
         """Nothing; the dashboard shows the note (Markdown) and copies of the files with the unfinished trial."""
         from optuna.artifacts import FileSystemArtifactStore, upload_artifact

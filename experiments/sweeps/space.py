@@ -191,6 +191,8 @@ def _goal_faults(sweep: Sweep, spec: ExperimentSpec) -> Iterator[str]:
     for limit in sweep.constraints:
         if limit.at_least is None and limit.at_most is None:
             yield f"{limit.metric}: a constraint needs at_least or at_most"
+        elif limit.at_least is not None and limit.at_most is not None and limit.at_least > limit.at_most:
+            yield f"{limit.metric}: no value is at_least={limit.at_least} and at_most={limit.at_most}"
 
 
 def _bounded(space: Mapping[str, Domain], spec: ExperimentSpec) -> dict[str, Domain]:
@@ -254,7 +256,9 @@ def _step_faults(path: str, domain: Range, step: Number) -> Iterator[str]:
         yield f"{path}: step={step} must be > 0"
     elif domain.log:
         yield f"{path}: log=true and step={step} exclude each other"
-    elif not math.isclose((high - low) / step, round((high - low) / step), abs_tol=1e-9):
+    elif math.isinf((high - low) / step) or not math.isclose(
+        (high - low) / step, round((high - low) / step), abs_tol=1e-9
+    ):
         yield f"{path}: step={step} does not divide {_spelled(domain)}"
 
 

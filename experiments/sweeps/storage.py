@@ -92,7 +92,8 @@ def _check_journal(journal: Path) -> None:
         first = file.readline()
     if first.endswith(b"\n"):
         try:
-            known = isinstance(json.loads(first), dict)
+            entry = json.loads(first)
+            known = isinstance(entry, dict) and entry.keys() >= {"op_code", "worker_id"}
         except ValueError:
             known = False
         if not known:

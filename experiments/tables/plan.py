@@ -202,7 +202,7 @@ def _check_is_of(run: RunDirectory, spec: ExperimentSpec, stage: Stage) -> None:
 def _has_donor(run: RunDirectory, spec: ExperimentSpec) -> bool:
     """Whether `adopt_trained` would find weights for the run."""
     others = (RunDirectory(path) for path in sorted(run.path.parent.glob("cross_id-*")) if path != run.path)
-    given = [other.record().tags for other in others if other.is_trained]
+    given = [other.told for other in others if other.is_trained]
     wanted = weights_fingerprint(spec)
     alike = [tags for tags in given if tags.get(WEIGHTS_TAG) == wanted]
     if not alike:

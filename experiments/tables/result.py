@@ -10,7 +10,7 @@ from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
-from experiments.record import COMPUTED_IN_TAG, HELD_OUT_LOSS, RunDirectory, training_seconds
+from experiments.record import COMPUTED_IN_TAG, EDITED, HELD_OUT_LOSS, RunDirectory, training_seconds
 from experiments.spec import STAGES
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
@@ -82,11 +82,14 @@ def _mean(values: list[float]) -> float:
 def read_table(plan: Plan) -> TableResult:
     """The result of a table whose runs are all finished.
 
-    Raises: UserError naming the run whose record cannot be used, or if the runs were measured differently."""
+    Raises: UserError naming the run whose record was edited or cannot be used, or if the runs were measured
+        differently."""
     protocols: list[Protocol] = []
     measured: dict[str, Column] = {}
     samples: dict[str, dict[str, dict[int, Mapping[int, float]]]] = {name: {} for name in plan.variants}
     evaluations: dict[str, dict[str, object]] = {}
+    for name in dict.fromkeys(run.stage(stage) for run in plan.runs for stage in STAGES):
+        _check_is_as_it_was(_directory(name))
     for run in plan.runs:
         directory, name = _directory(run.stage("cross_id")), f"{run.variant}, seed {run.seed}"
         evaluations[name] = read_evaluation(directory)
@@ -121,6 +124,11 @@ def read_table(plan: Plan) -> TableResult:
 
 def _directory(name: str) -> RunDirectory:
     return RunDirectory(runs_root() / name)
+
+
+def _check_is_as_it_was(run: RunDirectory) -> None:
+    if run.was_edited():
+        raise UserError(f"{run.path} {EDITED}; remove the directory, and the run is made anew")
 
 
 def _scores(

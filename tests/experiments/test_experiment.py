@@ -161,6 +161,15 @@ def test_who_waits_until_another_one_has_finished_a_run_is_not_told_among_its_ma
     thread.join()
 
 
+def test_a_finished_run_stays_that_of_whoever_made_it_and_is_found_by_whoever_uses_it(runs: Path) -> None:
+    run = claim_stage(SMOKE, "cross_id", {**TAGS, "study": "s", "trial": "3"})
+    assert claim_stage(SMOKE, "cross_id", {**TAGS, "study": "s", "trial": "5"}).record().tags["trial"] == "5"
+    run.finish()
+    made_by = run.record().tags
+    again = claim_stage(SMOKE, "cross_id", {**TAGS, "study": "s", "trial": "7", "table": "t"})
+    assert again.record().tags == made_by | {"table": "t"}
+
+
 @pytest.mark.parametrize("was_sealed", [True, False])
 def test_a_finished_run_is_shown_as_it_is_and_an_unfinished_one_is_sealed(
     runs: Path, monkeypatch: pytest.MonkeyPatch, was_sealed: bool

@@ -392,8 +392,9 @@ def refusal(address: str, place: Path) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_is_no_journal_is_refused(place: Path) -> None:
-    (place / "text").write_text("not a journal\nat all\n")
+@pytest.mark.parametrize("content", ["not a journal\nat all\n", '{"step": 1}\n', "[]\n"])
+def test_a_file_that_is_no_journal_is_refused(place: Path, content: str) -> None:
+    (place / "text").write_text(content)
     before = (place / "text").read_bytes()
     assert "is no journal of Optuna" in refusal(str(place / "text"), place)
     assert (place / "text").read_bytes() == before

@@ -126,6 +126,7 @@ SLIPS: list[tuple[Sweep, str]] = [
     (sweep_over({"same2x.weight": Choice(values=())}), "same2x.weight: empty"),
     (sweep_over({"same2x.weight": Range(low=0, high=1, log=True)}), "log=true needs low > 0"),
     (sweep_over({"same2x.weight": Range(low=0, high=1, step=0.3)}), "step=0.3 does not divide"),
+    (sweep_over({"same2x.weight": Range(low=0, high=1, step=1e-320)}), "step=1e-320 does not divide"),
     (sweep_over({"same2x.weight": Range(low=0, high=1, step=-0.5)}), "step=-0.5 must be > 0"),
     (sweep_over({"same2x.weight": Range(low=0.1, high=1, step=0.1, log=True)}), "log=true and step"),
     (sweep_over({"same2x.enabled": Range(low=0, high=1)}), "same2x.enabled: a range needs a number"),
@@ -159,6 +160,13 @@ SLIPS: list[tuple[Sweep, str]] = [
     (
         sweep_over({"same2x.weight": Range(low=0, high=1)}, constraints=(Limit(metric="cross/motion"),)),
         "cross/motion: a constraint needs at_least or at_most",
+    ),
+    (
+        sweep_over(
+            {"same2x.weight": Range(low=0, high=1)},
+            constraints=(Limit(metric="cross/motion", at_least=0.9, at_most=0.1),),
+        ),
+        "cross/motion: no value is at_least=0.9 and at_most=0.1",
     ),
     (sweep_over({"same2x.weight": Range(low=0, high=1)}, objectives=GOAL * 2), "cross/motion is named twice"),
     (sweep_over({"same2x.weight": Range(low=0, high=1)}, pruner="wilcoxon", seeds=4), "seeds=4: must be >= 5"),

@@ -192,6 +192,39 @@ def test_what_stops_a_trial_from_outside_leaves_it_for_the_next_call(runs: Runs,
     assert runs.specs[1] == runs.specs[2]
 
 
+def test_a_trial_that_is_refused_each_time_fails_at_last_and_the_others_go_on(runs: Runs) -> None:
+    """As by a pretrained base that has no room for the blocks that were drawn."""
+
+    def refuse(_number: int) -> None:
+        if runs.specs[-1].same2x == runs.specs[0].same2x:
+            raise UserError("the base has 2 blocks")
+
+    runs.before = refuse
+    for calls in (1, 2, 3):
+        with pytest.raises(UserError, match="the base has 2 blocks"):
+            main([*WORDS, "trials=3"])
+        assert (states(*WORDS), len(runs.specs)) == (["running"], calls)
+    assert main([*WORDS, "trials=3"]) == 0
+    results = sweep.open_search(plan_of(WORDS)).results()
+    assert [result.state for result in results] == ["failed", "complete", "complete"]
+    assert results[0].reason == "the base has 2 blocks; refused 4 times"
+
+
+def test_refusals_for_one_reason_and_then_another_are_no_proof_against_a_trial(runs: Runs) -> None:
+    reasons = [*["the disk is full"] * 3, "no such base", *["the disk is full"] * 3]
+
+    def refuse(number: int) -> None:
+        if number < len(reasons):
+            raise UserError(reasons[number])
+
+    runs.before = refuse
+    for reason in reasons:
+        with pytest.raises(UserError, match=reason):
+            main([*WORDS, "trials=1"])
+    assert main([*WORDS, "trials=1"]) == 0
+    assert states(*WORDS) == ["complete"]
+
+
 def test_a_trial_whose_batch_does_not_divide_over_the_processes_fails(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,18 @@ def test_weights_that_were_trained_on_other_videos_pairs_or_another_base_are_not
         assert adopted == ([donor.path.name] if state == "lent" else [])
 
 
+@pytest.mark.parametrize("record", [None, b"", b"[]"])
+def test_a_trained_neighbor_without_a_readable_record_lends_nothing_and_hinders_nobody(record: bytes | None):
+    full, sampled = (plan_of("seeds=1", *words).runs[0] for words in ((), ("sampling.num_steps=5",)))
+    finish([full])
+    donor = RunDirectory(runs_root() / full.stage("cross_id"))
+    donor.record_file.unlink() if record is None else donor.record_file.write_bytes(record)
+    assert stage_state(sampled.spec, "cross_id") == "to train"
+    run = claim(sampled, "cross_id")
+    adopt_trained(run, sampled.spec)
+    assert not run.is_trained
+
+
 def test_a_run_without_evaluation_is_not_finished():
     run = plan_of("seeds=1").runs[0]
     finish([run])

@@ -29,8 +29,8 @@ from directanimator.places import mlruns_root, runs_root
 from experiments.execution import Execution
 from experiments.pools import PAIRS_TAG
 from experiments.record import COMPUTED_IN_TAG, RunDirectory, locked, training_seconds
-from experiments.spec import STAGES
-from experiments.tables.plan import PlannedRun
+from experiments.spec import STAGES, ExperimentSpec, Stage
+from experiments.tables.plan import PlannedRun, is_finished
 from experiments.tables.report import (
     cost_grid,
     difference_grids,
@@ -96,6 +96,21 @@ def test_verdicts_follow_the_scores(amount: float, verdict: str):
     assert result.judgements["no_same2x"].verdict == verdict
     assert result.judgements["no_same2x"].effect.difference == pytest.approx(amount + 0.01)
     assert row_of(result, "no_same2x")[-1] == verdict
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("file", ["evaluation.json", "metrics.jsonl"])
+def test_a_run_that_was_edited_after_it_finished_is_not_believed(stage: Stage, file: str):
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    sealed = [RunDirectory(runs_root() / run.stage(stage)) for run in plan.runs]
+    for directory in sealed:
+        directory.finish()
+    read_table(plan)
+    edited = sealed[-1].path / file
+    edited.write_text(edited.read_text().replace("1", "2"))
+    with pytest.raises(UserError, match=f"{sealed[-1].path.name} was edited after it finished; remove the directory"):
+        read_table(plan)
 
 
 @ANY_PLACE
@@ -432,22 +447,31 @@ def test_runs_of_another_version_of_the_scores_are_evaluated_again(monkeypatch: 
     with pytest.raises(UserError, match="cannot be compared"):
         read_table(plan)
     made: list[str] = []
-    monkeypatch.setattr(table, "_make", lambda run, plan, _: (made.append(run.variant), finish([run])))
+
+    def make(spec: ExperimentSpec, tags: dict[str, str], execution: Execution) -> None:
+        made.append(tags["ablation"])
+        finish([run for run in plan.runs if run.spec == spec])
+
+    monkeypatch.setattr("experiments.experiment.run_experiment", make)
     assert table.run_table(plan) == 0
     assert made == [plan.runs[1].variant]
 
 
-def test_a_run_that_fails_is_named_and_the_table_says_failed(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_that_fails_is_named_the_others_are_made_and_the_table_says_failed(monkeypatch: pytest.MonkeyPatch):
     plan = plan_of("seeds=2")
     finish(plan.runs[:1])
+    others = plan.runs[2:]
 
-    def fail(spec: object, tags: dict[str, str], execution: Execution) -> None:
+    def fail_once(spec: ExperimentSpec, tags: dict[str, str], execution: Execution) -> None:
         assert execution == Execution(checkpointing=True)
-        raise UserError("no space left")
+        if spec == plan.runs[1].spec:
+            raise UserError("diverged")
+        finish([run for run in others if run.spec == spec])
 
-    monkeypatch.setattr("experiments.experiment.run_experiment", fail)
-    with pytest.raises(UserError, match="no_same2x, seed 0: no space left"):
+    monkeypatch.setattr("experiments.experiment.run_experiment", fail_once)
+    with pytest.raises(UserError, match="1 of 7 failed; no_same2x, seed 0: diverged"):
         table.main([*WORDS, "seeds=2", "checkpointing=true"])
+    assert all(is_finished(run) for run in others)
     assert RunDirectory.open(mlruns_root() / "tables" / plan.name).status == "failed"
 
 
