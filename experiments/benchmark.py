@@ -168,7 +168,7 @@ def _as_trained(step: Callable[[], object]) -> Callable[[], object]:
 
 def memory_words(_rounds: int) -> str:
     """The ratio of the peak memories of those two steps, each in a process of its own."""
-    from experiments.benchmarks.process_memory import alone
+    from experiments.benchmarks.alone import alone
 
     ours, theirs = (alone(_step_peak, side) for side in SIDES)
     return (
@@ -179,7 +179,7 @@ def memory_words(_rounds: int) -> str:
 
 def _step_peak(side: str) -> int:
     """Bytes beside the libraries, in the second step: the optimizer's moments are there from the first on."""
-    from experiments.benchmarks.process_memory import peak_resident_bytes, resident_bytes
+    from directanimator.process_memory import peak_resident_bytes, resident_bytes
 
     before = resident_bytes()
     step, _ = _step(side, clips=4)
@@ -303,7 +303,7 @@ def sampling_pair() -> Pair:
 
 def long_video_words(_rounds: int) -> str:
     """Peak memory by length of the video, and the seams; in a process of its own, or other peaks would be in it."""
-    from experiments.benchmarks.process_memory import alone
+    from experiments.benchmarks.alone import alone
 
     return alone(_long_video_words)
 
@@ -319,10 +319,10 @@ def _long_video_words() -> str:
     from directanimator.model.embedded import load_codec, make_transformer
     from directanimator.model.spec import ModelSpec
     from directanimator.objective.spec import SamplingSpec
+    from directanimator.process_memory import peak_resident_bytes
     from directanimator.training.spec import OptimSpec
     from directanimator.training.stages import no_text
     from directanimator.windows import Seams
-    from experiments.benchmarks.process_memory import peak_resident_bytes
 
     model = ModelSpec()
     spec = CheckpointSpec(

@@ -55,6 +55,19 @@ def training_seconds(records: Sequence[MetricRecord]) -> float:
     return len(records) * statistics.median(gaps) if gaps else 0.0
 
 
+PEAK_MEMORY = "system/process_peak_memory_megabytes"
+"""Name, in the log of what the machine did, of the most that the run's first process held so far."""
+_GPU_MEMORY = re.compile(r"system/gpu_\d+_memory_usage_megabytes")
+
+
+def peak_memory(records: Sequence[MetricRecord]) -> float:
+    """The most megabytes that a run held of a GPU, by what its machine's log says; where there is none, that its first
+    process held; NaN if nothing tells."""
+    values = [item for record in records for item in record.values.items()]
+    on_gpus = [value for name, value in values if _GPU_MEMORY.fullmatch(name)]
+    return max(on_gpus or [value for name, value in values if name == PEAK_MEMORY], default=math.nan)
+
+
 @dataclass(frozen=True)
 class Place:
     """How far a log was read."""

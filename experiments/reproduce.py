@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,14 +101,19 @@ def _reproduce(run: RunDirectory, spec: ExperimentSpec, execution: Execution, fr
 
 
 def _clear(place: Path, name: str, fresh: bool) -> None:
-    """Nothing; removes an earlier rebuild if that is asked for or other code made it; says so if one is finished."""
+    """Nothing; removes an earlier rebuild if that is asked for or other code made it; says so if one is finished.
+
+    Raises: UserError if another process is at it."""
     earlier = RunDirectory(place / runs_root().name / name)
     tags = earlier.record().tags if earlier.record_file.exists() else {}
     is_of_other_code = any(tags.get(tag, now) != now for tag, now in commit_tags().items())
     if is_of_other_code and not fresh:
         print(f"note: an earlier rebuild, of commit {tags['commit'][:12]}, is made anew", flush=True)
     if fresh or is_of_other_code:
-        shutil.rmtree(place, ignore_errors=True)
+        with ExitStack() as held:
+            for path in (place / runs_root().name).glob("*"):
+                held.enter_context(RunDirectory(path).exclusive())
+            shutil.rmtree(place, ignore_errors=True)
     elif tags and earlier.status == "finished":
         print("note: it was rebuilt before, by this very commit; --fresh makes it anew", flush=True)
 

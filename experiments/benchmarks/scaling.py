@@ -19,10 +19,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from directanimator.data.pool import open_pool, zero_pool
 from directanimator.model.cue_streams import MASK_CHANNELS
+from directanimator.process_memory import resident_bytes
 from directanimator.training.batch import DenoisingBatch
 from directanimator.training.loop import train_step
 from directanimator.training.state import TrainState, new_state
-from experiments.benchmarks.process_memory import alone, resident_bytes
+from experiments.benchmarks.alone import alone
 from experiments.edit import edit
 from experiments.experiment import launch
 from experiments.presets import PRESETS

@@ -287,7 +287,7 @@ def render_page(result: TableResult, forest: str, sheet_png: bytes) -> str:
         f'<p class=note>{_text(_SHEET_NOTE)}</p><img alt="generated clips by variant" src="{_data_uri(sheet_png)}">',
         "<h2>Cost and runs</h2>",
         f"<p class=note>{_text(shared_work(result))}</p>",
-        f"<details><summary>Seconds for each variant, and the runs</summary>{_table(cost_grid(result))}"
+        f"<details><summary>Seconds and memory for each variant, and the runs</summary>{_table(cost_grid(result))}"
         f"{_table(run_grid(result))}</details>",
         _published(result),
     ]

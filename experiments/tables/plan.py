@@ -273,12 +273,29 @@ def render_plan(plan: Plan) -> str:
         f"preset  {plan.preset}",
         *(f"edit    {edit}" for edit in plan.edits),
         *([f"without {', '.join(plan.left_out)}: only synthetic humans have them"] if plan.left_out else []),
+        *_unanswered_lines(plan),
         "",
         *_run_lines(plan, states),
         "",
         *_cost_lines(plan, cost_of(plan, states)),
     ]
     return "\n".join(lines)
+
+
+def _unanswered_lines(plan: Plan) -> list[str]:
+    """That variants will have no verdict, since their runs do not measure what they are expected to change."""
+    subsets = plan.runs[0].spec.evaluation.subsets
+    expected = {name: ABLATIONS[name].expects for name in plan.table.variants}
+    lost = {
+        name: expects.metric
+        for name, expects in expected.items()
+        if expects is not None and expects.metric.partition("/")[0] not in subsets
+    }
+    if not lost:
+        return []
+    whose = "any variant" if len(lost) == len(plan.table.variants) else ", ".join(lost)
+    missing = ", ".join(dict.fromkeys(lost.values()))
+    return [f"no verdict on {whose}: evaluation.subsets={','.join(subsets)} measures no {missing}"]
 
 
 def _run_lines(plan: Plan, states: Mapping[str, State]) -> list[str]:

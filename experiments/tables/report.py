@@ -150,12 +150,18 @@ def convergence_grid(result: TableResult) -> Grid | None:
 
 
 def cost_grid(result: TableResult) -> Grid:
-    """Training seconds for each variant."""
-    rows = tuple((name, f"{seconds:,.0f}") for name, seconds in result.seconds.items())
+    """Training seconds and memory for each variant."""
+    rows = tuple(
+        (name, f"{seconds:,.0f}", NOTHING if math.isnan(result.megabytes[name]) else f"{result.megabytes[name]:,.0f}")
+        for name, seconds in result.seconds.items()
+    )
     computed = " and ".join(result.computed_in)
     warning = "; they do not compare" if len(result.computed_in) > 1 else ""
-    title = f"Cost: training seconds of a run, both stages, mean over seeds; computed in {computed}{warning}"
-    return Grid(title, ("variant", "seconds"), rows)
+    title = (
+        "Cost: training seconds of a run, both stages, mean over seeds, and the most memory it held; "
+        f"computed in {computed}{warning}"
+    )
+    return Grid(title, ("variant", "seconds", "peak MB"), rows)
 
 
 def shared_work(result: TableResult) -> str:
@@ -205,6 +211,7 @@ def facts(result: TableResult) -> list[str]:
         f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; test clips: {counts}; "
         f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, {protocol.source}/{protocol.split}; "
         f"protocol {protocol.id}.",
+        f"Made by commit {' and '.join(result.made_by)}.",
         *_incomplete(result),
         *_measured_facts(result),
         *(f"In every run: {edit}." for edit in plan.edits),
@@ -347,6 +354,7 @@ def _numbers(result: TableResult) -> dict[str, object]:
     summary = {
         "difference": {name: {c: e.difference for c, e in columns.items()} for name, columns in effects},
         "seconds": {"shared": result.seconds_shared, **result.seconds},
+        "peak_mb": {name: value for name, value in result.megabytes.items() if not math.isnan(value)},
         "p_if_none": {name: one.p_confirmed for name, one in judged if not math.isnan(one.p_confirmed)},
         "p_if_it_counts": {name: one.p_refuted for name, one in judged if not math.isnan(one.p_refuted)},
         "speed_up": {f"{one.variant}/{one.against}": one.mean for one in result.speed_ups if one.mean is not None},

@@ -1,7 +1,7 @@
 """A finished table read from its runs: scores, paired effects, verdicts, curves and costs. Trains nothing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ablations.registry import ABLATIONS
@@ -10,7 +10,7 @@ from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
-from experiments.record import COMPUTED_IN_TAG, EDITED, HELD_OUT_LOSS, RunDirectory, training_seconds
+from experiments.record import COMPUTED_IN_TAG, EDITED, HELD_OUT_LOSS, RunDirectory, peak_memory, training_seconds
 from experiments.spec import STAGES
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
@@ -40,10 +40,14 @@ class TableResult:
     speed_ups: tuple[SpeedUp, ...]
     seconds: Mapping[str, float]
     """Training seconds of a run of the variant, both stages, mean over seeds."""
+    megabytes: Mapping[str, float]
+    """The most memory that a run of the variant held in either stage, over all seeds; NaN if no run tells."""
     seconds_shared: float
     """Training seconds of the whole table, each stage counted once."""
     computed_in: tuple[str, ...]
     """Every precision and number of threads that its stages were computed in; seconds compare where it is one."""
+    made_by: tuple[str, ...]
+    """Every commit that made one of its stages, or several in turn."""
 
     @property
     def columns(self) -> list[str]:
@@ -117,9 +121,16 @@ def read_table(plan: Plan) -> TableResult:
         curves=curves,
         speed_ups=tuple(_speed_ups(plan, curves)),
         seconds={name: _seconds(plan, name, stage_seconds) for name in plan.variants},
+        megabytes={name: _megabytes(plan, name) for name in plan.variants},
         seconds_shared=math.fsum(stage_seconds.values()),
-        computed_in=tuple(sorted({_directory(name).record().tags.get(COMPUTED_IN_TAG, "?") for name in stage_seconds})),
+        computed_in=_told(COMPUTED_IN_TAG, stage_seconds),
+        made_by=_told("commit", stage_seconds),
     )
+
+
+def _told(tag: str, stages: Iterable[str]) -> tuple[str, ...]:
+    """What the stages' records say under a tag, each once."""
+    return tuple(sorted({_directory(name).record().tags.get(tag, "?") for name in stages}))
 
 
 def _directory(name: str) -> RunDirectory:
@@ -198,3 +209,8 @@ def _speed_ups(plan: Plan, curves: Mapping[str, Mapping[int, Curve]]) -> list[Sp
 def _seconds(plan: Plan, variant: str, stage_seconds: Mapping[str, float]) -> float:
     names = [plan.run(variant, seed).stage(stage) for seed in plan.seeds for stage in STAGES]
     return math.fsum(stage_seconds[name] for name in names) / len(plan.seeds)
+
+
+def _megabytes(plan: Plan, variant: str) -> float:
+    names = {plan.run(variant, seed).stage(stage) for seed in plan.seeds for stage in STAGES}
+    return peak_memory([record for name in sorted(names) for record in _directory(name).system.read()])

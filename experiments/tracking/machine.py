@@ -1,13 +1,18 @@
-"""How busy the machine is while a run goes on."""
+"""How busy the machine is while a run goes on, and what memory the run takes of it."""
 
 import contextlib
 from typing import TYPE_CHECKING
 
-from experiments.record import MetricsLog
+from directanimator.process_memory import forget_peak, peak_resident_bytes
+from experiments.record import PEAK_MEMORY, MetricsLog
 from experiments.tracking.server import settle_mlflow
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+
+
+MEGABYTE = 1e6
+"""As MLflow counts."""
 
 
 class Machine:
@@ -24,12 +29,14 @@ class Machine:
         Raises: UserError if the log cannot be written."""
         if not self._monitors:
             self._monitors = _monitors()
+            forget_peak()  # a process may have made other runs before
             self._next_step = max((record.step for record in self._log.read()), default=-1) + 1
         values: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
             values |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
             monitor.clear_metrics()
+        values[PEAK_MEMORY] = peak_resident_bytes() / MEGABYTE
         self._log.append(self._next_step, values)
         self._next_step += 1
 

@@ -328,6 +328,11 @@ def test_an_earlier_rebuild_is_shown_only_if_it_is_of_this_code(
         return earlier if found[-1] else recorded(Path(os.environ["DIRECTANIMATOR_RUNS"]) / "runs", spec)
 
     monkeypatch.setattr(experiment, "run_experiment", rebuild)
+    if not is_kept:
+        with earlier.exclusive(), pytest.raises(UserError, match="in use by another process"):
+            main([f"run={run.path.name}", *words])
+        assert (found, earlier.path.exists()) == ([], True)
+        capsys.readouterr()
     main([f"run={run.path.name}", *words])
     assert found == [is_kept]
     assert said in capsys.readouterr().out

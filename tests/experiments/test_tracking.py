@@ -20,7 +20,7 @@ from directanimator.command import run_command
 from directanimator.errors import UserError
 from experiments import ui
 from experiments.evaluation.columns import METRICS
-from experiments.record import RunDirectory
+from experiments.record import PEAK_MEMORY, RunDirectory, peak_memory
 from experiments.tracking import mirror as mirror_module
 from experiments.tracking import server
 from experiments.tracking.address import artifact_root, default_uri, public_uri
@@ -251,6 +251,7 @@ def test_a_tracker_mirrors_while_the_run_goes_on_and_completes_at_the_end(run, u
     copy = MlflowClient(tracking_uri=uri).get_run(run_id)
     assert copy.info.status == "FINISHED"
     assert "system/cpu_utilization_percentage" in copy.data.metrics
+    assert copy.data.metrics[PEAK_MEMORY] == pytest.approx(peak_memory(run.system.read()))
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from directanimator.data.pool import open_pool, zero_pool
 from directanimator.data.synthetic_items import synthetic_item
 from directanimator.model.embedded import load_codec
+from directanimator.process_memory import resident_bytes
 from directanimator.training.prepared import prepare
-from experiments.benchmarks.process_memory import alone, resident_bytes
+from experiments.benchmarks.alone import alone
 from experiments.benchmarks.scaling import zero_item
 from experiments.edit import edit
 from experiments.presets import PRESETS

@@ -89,6 +89,14 @@ def test_of_a_stage_that_goes_on_only_the_steps_that_its_log_lacks_are_left(has_
     assert cost.steps - cost.steps_left == (50 if has_checkpoint else 0)
 
 
+def test_a_table_that_will_not_answer_what_it_asks_says_so_before_it_is_trained():
+    assert "no verdict" not in render_plan(plan_of())
+    told = render_plan(plan_of("evaluation.subsets=self"))
+    assert "\nno verdict on any variant: evaluation.subsets=self measures no cross/psnr_foreground\n" in told
+    told = render_plan(make_plan(["table=fusion", "seeds=2", "evaluation.subsets=self"]))
+    assert re.search(r"\nno verdict on fusion_concat, .*: evaluation\.subsets=self measures no cross/", told)
+
+
 def test_a_table_is_named_by_its_runs():
     name = plan_of("seeds=2").name
     assert name == plan_of("seeds=2").name

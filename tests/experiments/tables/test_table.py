@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import io
 import json
+import math
 import os
 import random
 import re
@@ -28,7 +29,15 @@ from directanimator.model.spec import EMBEDDED_WEIGHTS
 from directanimator.places import mlruns_root, runs_root
 from experiments.execution import Execution
 from experiments.pools import PAIRS_TAG
-from experiments.record import COMPUTED_IN_TAG, RunDirectory, locked, training_seconds
+from experiments.record import (
+    COMPUTED_IN_TAG,
+    PEAK_MEMORY,
+    MetricRecord,
+    RunDirectory,
+    locked,
+    peak_memory,
+    training_seconds,
+)
 from experiments.spec import STAGES, ExperimentSpec, Stage
 from experiments.tables.plan import PlannedRun, is_finished
 from experiments.tables.report import (
@@ -587,3 +596,38 @@ def test_seconds_of_runs_that_were_computed_differently_are_not_compared(other: 
     title = cost_grid(read_table(plan)).title
     assert "bf16 on 2 threads" in title
     assert ("do not compare" not in title) == compare
+
+
+def test_the_cost_tells_the_most_memory_of_any_stage_and_seed_and_where_it_is_unknown():
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    for run in plan.runs:
+        if run.variant == "no_same2x":
+            for stage, megabytes in (("same_id", 500.0), ("cross_id", 700.0 + run.seed)):
+                log = RunDirectory(runs_root() / run.stage(stage)).system
+                log.append(0, {PEAK_MEMORY: megabytes / 2, "system/cpu_utilization_percentage": 9e9})
+                log.append(1, {PEAK_MEMORY: megabytes})
+    rows = {row[0]: row[-1] for row in cost_grid(read_table(plan)).rows}
+    assert rows["no_same2x"] == "701"
+    assert rows["full"] == "500", "its teacher is shared"
+    other = plan_of("seeds=1", "same_id.steps=7")
+    finish(other.runs)
+    assert {row[-1] for row in cost_grid(read_table(other)).rows} == {"-"}
+
+
+def test_where_runs_hold_memory_of_gpus_that_is_told():
+    values = {PEAK_MEMORY: 9e9, "system/gpu_0_memory_usage_megabytes": 3.0, "system/gpu_10_memory_usage_megabytes": 5.0}
+    records = [MetricRecord(0, 0.0, values), MetricRecord(1, 1.0, {"system/gpu_0_memory_usage_percentage": 80.0})]
+    assert peak_memory(records) == 5.0
+    assert math.isnan(peak_memory([]))
+
+
+def test_a_report_tells_every_commit_that_made_its_runs():
+    plan = plan_of("seeds=2")
+    finish(plan.runs)
+    for run in plan.runs:
+        for stage in STAGES:
+            RunDirectory(runs_root() / run.stage(stage)).update(tags={"commit": "abc"})
+    assert "- Made by commit abc.\n" in render_markdown(read_table(plan))
+    RunDirectory(runs_root() / plan.runs[0].stage("same_id")).update(tags={"commit": "abc, then def"})
+    assert "- Made by commit abc and abc, then def.\n" in render_markdown(read_table(plan))

@@ -1,11 +1,10 @@
-"""Memory of a piece of work, measured in a process of its own, so that what came before it is not in the figure."""
+"""Work in a process of its own, so that the memory of what came before it is not in the figure."""
 
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 Args = ParamSpec("Args")
@@ -20,24 +19,6 @@ def alone(work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs)
     context = multiprocessing.get_context("spawn")
     with _environment(_RETURN_AT_ONCE), ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(work, *args, **kwargs).result()
-
-
-def resident_bytes() -> int:
-    """What this process holds in memory now, mapped files included."""
-    return _status("VmRSS")
-
-
-def peak_resident_bytes() -> int:
-    """The most this process ever held.
-
-    Not getrusage's: after a spawn that one still tells the parent's."""
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (found,) = (line.split() for line in lines if line.startswith(f"{name}:"))
-    return int(found[1]) * 1024
 
 
 @contextmanager
