@@ -32,12 +32,21 @@ class SpeedUp:
     against: str
     by_seed: tuple[float | None, ...]
     """None where the variant never gets there."""
+    at_most: tuple[float, ...]
+    """The same; where the variant never gets there, what it would be if it did at its very last step."""
 
     @property
     def mean(self) -> float | None:
         """Geometric mean over seeds; None if one does not get there."""
         effect = self._logarithms()
         return None if effect is None else math.exp(effect.difference)
+
+    @property
+    def most(self) -> float:
+        """What the geometric mean cannot exceed, also where seeds do not get there; NaN if no seed tells."""
+        if not self.at_most:
+            return math.nan
+        return math.exp(math.fsum(map(math.log, self.at_most)) / len(self.at_most))
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -72,7 +81,11 @@ def speed_up(variant: str, against: str, curves: Sequence[tuple[Curve, Curve]]) 
     The other's own time to its final loss is taken, not its last step: a curve that is flat at the end has long been
     there. Source: Beyond Skeletons claims 6.7 from training losses. Deviation: held-out loss on fixed noise."""
     ratios: list[float | None] = []
+    bounds: list[float] = []
     for fast, slow in curves:
         there, whole = steps_to_reach(fast, slow.final), steps_to_reach(slow, slow.final)
-        ratios.append(whole / there if there and whole else None)
-    return SpeedUp(variant, against, tuple(ratios))
+        if whole is None:  # of its last points one is at their mean or below, unless they are no numbers
+            continue
+        ratios.append(None if there is None else whole / there)
+        bounds.append(whole / (there or fast.steps[-1]))
+    return SpeedUp(variant, against, tuple(ratios), tuple(bounds))

@@ -141,9 +141,10 @@ def convergence_grid(result: TableResult) -> Grid | None:
     rows = []
     for one in result.speed_ups:
         ends = one.interval
-        mean = "not reached in every seed" if one.mean is None else f"{one.mean:.2f}"
+        mean = f"not reached in every seed: at most {one.most:.2f}" if one.mean is None else f"{one.mean:.2f}"
         between = NOTHING if ends is None else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
-        seeds = ", ".join("not reached" if value is None else f"{value:.2f}" for value in one.by_seed)
+        known = zip(one.by_seed, one.at_most, strict=True)
+        seeds = ", ".join(f"below {most:.2f}" if value is None else f"{value:.2f}" for value, most in known)
         rows.append((one.variant, one.against, mean, between, seeds))
     head = ("variant", "to the final loss of", "times sooner", "90 %", "by seed")
     return Grid("Convergence: steps to equal held-out denoising loss", head, tuple(rows))

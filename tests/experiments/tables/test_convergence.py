@@ -42,12 +42,31 @@ def test_a_loss_that_is_never_reached_is_said_so(rate):
     found = speed_up("slow", "fast", [(falling(rate), falling(1.0))])
     assert found.by_seed == (None,)
     assert (found.mean, found.interval) == (None, None)
+    assert found.most == pytest.approx(1, abs=0.03), "the other is there within its last points"
+
+
+@given(st.lists(st.floats(0.1, 4), min_size=1, max_size=4), st.integers(1, 50))
+def test_longer_trainings_only_lower_what_a_speed_up_can_be_at_most(rates, cut):
+    """What a curve that was cut off promises at most is never less than what the whole one shows."""
+    whole = [(falling(rate), falling(1.0)) for rate in rates]
+    short = [(Curve(fast.steps[:cut], fast.losses[:cut]), slow) for fast, slow in whole]
+    found, cut_off = speed_up("a", "b", whole), speed_up("a", "b", short)
+    assert found.most <= cut_off.most * (1 + 1e-9)
+    if found.mean is not None:
+        assert found.most == pytest.approx(found.mean)
 
 
 def test_one_seed_that_does_not_get_there_leaves_no_mean():
     found = speed_up("a", "b", [(falling(2.0), falling(1.0)), (falling(0.2), falling(1.0))])
     assert found.by_seed[1] is None
     assert (found.mean, found.interval) == (None, None)
+
+
+def test_a_seed_whose_losses_are_no_numbers_is_left_out():
+    broken = Curve((1, 2, 3), (math.nan,) * 3)
+    found = speed_up("a", "b", [(falling(2.0), broken), (falling(2.0), falling(1.0))])
+    assert found.by_seed == found.at_most == pytest.approx((2.0,), rel=0.02)
+    assert math.isnan(speed_up("a", "b", [(falling(2.0), broken)]).most)
 
 
 @given(st.lists(st.floats(1.1, 5), min_size=2, max_size=4).filter(lambda rates: max(rates) - min(rates) > 0.1))
