@@ -13,11 +13,13 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from directanimator.command import run_command
 from directanimator.errors import UserError
+from directanimator.process_memory import resident_bytes
 from experiments import ui
 from experiments.evaluation.columns import METRICS
 from experiments.record import PEAK_MEMORY, RunDirectory, peak_memory
@@ -25,6 +27,7 @@ from experiments.tracking import mirror as mirror_module
 from experiments.tracking import server
 from experiments.tracking.address import artifact_root, default_uri, public_uri
 from experiments.tracking.comparison_page import page_state, prepared_page
+from experiments.tracking.machine import Machine
 from experiments.tracking.mirror import Mirror, flattened, sync
 from experiments.tracking.server import connected_client, experiment_id, prepare
 from experiments.tracking.tracker import MlflowTracker
@@ -253,6 +256,16 @@ def test_a_tracker_mirrors_while_the_run_goes_on_and_completes_at_the_end(run, u
     assert "system/cpu_utilization_percentage" in copy.data.metrics
     assert copy.data.metrics[PEAK_MEMORY] == pytest.approx(peak_memory(run.system.read()))
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_process_held_before_a_run_is_not_in_the_runs_peak(run):
+    np.ones(300_000_000, np.uint8)
+    machine = Machine(run.system)
+    machine.sample()
+    assert peak_memory(run.system.read()) * 1e6 < resident_bytes() + 100e6
+    np.ones(300_000_000, np.uint8)
+    machine.sample()
+    assert peak_memory(run.system.read()) * 1e6 > resident_bytes() + 200e6
 
 
 def test_a_server_dead_from_the_start_costs_one_line_and_no_data(run, uri, dead, capfd):

@@ -1,16 +1,21 @@
-"""What a person sees: MLflow's comparison of two runs, and the dashboard's list of studies."""
+"""What a person sees: MLflow's comparison of two runs and their videos, and the dashboard's list of studies."""
 
 import json
+import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+import av
 import pytest
 
 from tests.integration.conftest import Swept, Workplace
@@ -39,6 +44,30 @@ def addresses(swept: Swept) -> Iterator[tuple[str, str, str]]:
     process.send_signal(signal.SIGINT)
     assert process.wait(START_S) == 0
     process.stdout.close()
+    assert not any(map(answers, (mlflow, dashboard)))
+
+
+def answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((str(urlsplit(address).hostname), int(urlsplit(address).port or 0))) == 0
+
+
+@pytest.fixture(scope="module")
+def ablations(finished: Workplace, swept: Swept) -> dict[str, tuple[str, Path]]:
+    """MLflow's id and the directory of a run, by ablation."""
+    done = swept.run("preset=smoke", "ablation=no_face_cue")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for path in [*finished.students(), *swept.students()]:
+        record = json.loads((path / "record.json").read_text())
+        if "trial" not in record["tags"]:
+            found[record["tags"]["ablation"]] = (next(iter(record["mirrors"].values()))["run_id"], path)
+    assert found.keys() == {"full", "no_face_cue"}
+    return found
+
+
+CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu")
 
 
 @pytest.fixture
@@ -47,7 +76,7 @@ def dom(tmp_path: Path) -> Callable[[str, str], str]:
         """The page after its scripts ran; asked for again while the awaited word is missing and time is left."""
         deadline = time.monotonic() + START_S
         while True:
-            command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+            command = [*CHROMIUM, "--virtual-time-budget=20000"]
             command += ["--window-size=2400,1200"]  # what is beside the window is not drawn
             command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address]
             page = subprocess.run(command, capture_output=True, text=True, timeout=START_S).stdout
@@ -77,11 +106,72 @@ def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
         assert str(json.loads((run / "spec.json").read_text())["same2x.weight"]) in page
 
 
-def test_the_prepared_page_shows_finished_students_by_variant_and_no_trials(
-    addresses: tuple[str, str, str], dom: Callable[[str, str], str]
+def test_the_comparison_of_two_ablations_shows_what_was_edited_and_every_score(
+    ablations: Mapping[str, tuple[str, Path]], addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
-    page = dom(addresses[2], "Group: ")
-    assert page.count("Group: full, preset=smoke") == page.count("Group: ") > 0
+    ids = json.dumps([run_id for run_id, _ in ablations.values()])
+    address = f"{addresses[0]}/#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps(['1']))}"
+    page = dom(address, "cross/motion")
+    assert "Comparing 2 Runs" in page
+    for name in ("cues.face.enabled", "cross/motion", "cross/psnr_foreground"):
+        assert name in page
+    for name in ablations:
+        assert f"{name}, seed 0" in page
+
+
+PLAYER = """<!doctype html><title>player</title><video muted autoplay src="{video}"></video><script>
+const video = document.querySelector("video")
+video.onended = () => fetch(`/played?${{video.videoWidth}}x${{video.videoHeight}},${{video.currentTime}}`)
+video.onerror = () => fetch(`/broken?${{video.error.message}}`)
+</script>"""
+
+
+@pytest.mark.parametrize("ablation", ["full", "no_face_cue"])
+def test_a_video_of_an_ablation_plays_to_its_end(
+    ablation: str, ablations: Mapping[str, tuple[str, Path]], addresses: tuple[str, str, str], tmp_path: Path
+) -> None:
+    run_id, path = ablations[ablation]
+    (video,) = (path / "media").rglob("cross_00.mp4")
+    address = f"{addresses[0]}/get-artifact?path={quote(str(video.relative_to(path)))}&run_uuid={run_id}"
+    told = queue.Queue[str]()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "?" in self.path:
+                told.put(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(PLAYER.format(video=address).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keeps quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        options = [f"--user-data-dir={tmp_path / 'profile'}", "--remote-debugging-port=0"]  # with a port it stays
+        options += ["--autoplay-policy=no-user-gesture-required", f"http://127.0.0.1:{page.server_port}/"]
+        browser = subprocess.Popen([*CHROMIUM, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            said = told.get(timeout=START_S)
+        finally:
+            browser.kill()
+            browser.wait()
+            page.shutdown()
+    size, _, seconds = said.removeprefix("/played?").partition(",")
+    with av.open(str(video)) as file:
+        stream = file.streams.video[0]
+        assert size == f"{stream.width}x{stream.height}"
+        assert float(seconds) == pytest.approx(float(stream.duration * stream.time_base), abs=0.2)
+
+
+def test_the_prepared_page_shows_finished_students_by_variant_and_no_trials(
+    ablations: Mapping[str, tuple[str, Path]], addresses: tuple[str, str, str], dom: Callable[[str, str], str]
+) -> None:
+    page = dom(addresses[2], "Group: no_face_cue")
+    shown = [page.count(f"Group: {name}, preset=smoke") for name in ablations]
+    assert sum(shown) == page.count("Group: ")
+    assert all(shown)
     assert not re.search(r"trial \d", page)
     assert "(average)" in page
     for column in ("cross/psnr_foreground", "cross/motion"):
