@@ -34,6 +34,7 @@ RULE = (
 ONE_SEED = "One seed: no interval and no verdict, since one training says nothing of another. Give seeds=3 or more."
 NOT_MEASURED = "not measured"
 NOTHING = "-"
+COMMIT_DIGITS = 12
 TERMINAL_WIDTH = 120
 
 
@@ -212,7 +213,7 @@ def facts(result: TableResult) -> list[str]:
         f"Preset {plan.preset}; seeds {', '.join(map(str, plan.seeds))}; test clips: {counts}; "
         f"{protocol.frames} frames, {protocol.size} px, {protocol.fps:g} fps, {protocol.source}/{protocol.split}; "
         f"protocol {protocol.id}.",
-        f"Made by commit {' and '.join(result.made_by)}.",
+        f"Made by commit {' and '.join(commit[:COMMIT_DIGITS] for commit in result.made_by)}.",
         *_incomplete(result),
         *_measured_facts(result),
         *(f"In every run: {edit}." for edit in plan.edits),

@@ -47,7 +47,7 @@ class TableResult:
     computed_in: tuple[str, ...]
     """Every precision and number of threads that its stages were computed in; seconds compare where it is one."""
     made_by: tuple[str, ...]
-    """Every commit that made one of its stages, or several in turn."""
+    """Every commit that made one of its stages, or a part of one."""
 
     @property
     def columns(self) -> list[str]:
@@ -124,7 +124,7 @@ def read_table(plan: Plan) -> TableResult:
         megabytes={name: _megabytes(plan, name) for name in plan.variants},
         seconds_shared=math.fsum(stage_seconds.values()),
         computed_in=_told(COMPUTED_IN_TAG, stage_seconds),
-        made_by=_told("commit", stage_seconds),
+        made_by=tuple(sorted({one for told in _told("commit", stage_seconds) for one in told.split(", then ")})),
     )
 
 
