@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -29,10 +29,18 @@ START_S = 120
 
 
 @pytest.fixture(scope="module")
-def addresses(swept: Swept) -> Iterator[tuple[str, str, str]]:
+def shown(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A copy of the searched workplace: what is run here is not met by the tests of the search."""
+    root = tmp_path_factory.mktemp("shown") / "place"
+    shutil.copytree(swept.root, root, symlinks=True)
+    return Workplace(root)
+
+
+@pytest.fixture(scope="module")
+def addresses(shown: Workplace) -> Iterator[tuple[str, str, str]]:
     """MLflow's, the dashboard's, and that of the prepared page of variants; both servers answer."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.ui"], env=swept.environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "experiments.ui"], env=shown.environment(), stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     said: list[str] = []
@@ -54,12 +62,12 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def ablations(finished: Workplace, swept: Swept) -> dict[str, tuple[str, Path]]:
+def ablations(finished: Workplace, shown: Workplace) -> dict[str, tuple[str, Path]]:
     """MLflow's id and the directory of a run, by ablation."""
-    done = swept.run("preset=smoke", "ablation=no_face_cue")
+    done = shown.run("preset=smoke", "ablation=no_face_cue")
     assert done.returncode == 0, done.stderr
     found = {}
-    for path in [*finished.students(), *swept.students()]:
+    for path in [*finished.students(), *shown.students()]:
         record = json.loads((path / "record.json").read_text())
         if "trial" not in record["tags"]:
             found[record["tags"]["ablation"]] = (next(iter(record["mirrors"].values()))["run_id"], path)
@@ -86,19 +94,23 @@ def dom(tmp_path: Path) -> Callable[[str, str], str]:
     return of
 
 
+def comparison(mlflow: str, run_ids: Iterable[str]) -> str:
+    """The address of MLflow's page that compares these runs."""
+    return f"{mlflow}/#/compare-runs?runs={quote(json.dumps(list(run_ids)))}&experiments={quote(json.dumps(['1']))}"
+
+
 def two_trials(place: Workplace) -> list[Path]:
     records = [run for run in place.students() if "study" in json.loads((run / "record.json").read_text())["tags"]]
     return records[:2]
 
 
 def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
-    swept: Swept, addresses: tuple[str, str, str], dom: Callable[[str, str], str]
+    shown: Workplace, addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
-    runs = two_trials(swept)
+    runs = two_trials(shown)
     records = [json.loads((run / "record.json").read_text()) for run in runs]
-    ids = json.dumps([next(iter(record["mirrors"].values()))["run_id"] for record in records])
-    address = f"{addresses[0]}/#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps(['1']))}"
-    page = dom(address, "cross/motion")
+    ids = [next(iter(record["mirrors"].values()))["run_id"] for record in records]
+    page = dom(comparison(addresses[0], ids), "cross/motion")
     assert "Comparing 2 Runs" in page
     for name in ("cross/motion", "cross/psnr_foreground", "same2x.weight"):
         assert name in page
@@ -109,9 +121,8 @@ def test_the_comparison_of_two_runs_shows_their_metrics_and_what_differs(
 def test_the_comparison_of_two_ablations_shows_what_was_edited_and_every_score(
     ablations: Mapping[str, tuple[str, Path]], addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
-    ids = json.dumps([run_id for run_id, _ in ablations.values()])
-    address = f"{addresses[0]}/#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps(['1']))}"
-    page = dom(address, "cross/motion")
+    ids = [run_id for run_id, _ in ablations.values()]
+    page = dom(comparison(addresses[0], ids), "cross/motion")
     assert "Comparing 2 Runs" in page
     for name in ("cues.face.enabled", "cross/motion", "cross/psnr_foreground"):
         assert name in page
