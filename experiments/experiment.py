@@ -42,7 +42,7 @@ from experiments.pools import (
     train_pool,
 )
 from experiments.presets import DEFAULT_PRESET, PRESETS
-from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, VARIANT_TAG, RunDirectory, Status, commit_tags
+from experiments.record import COMPUTED_IN_TAG, TITLE_TAG, VARIANT_TAG, RunDirectory, Status, commit_tags, then
 from experiments.spec import (
     STAGES,
     WEIGHTS_TAG,
@@ -107,11 +107,6 @@ def variant_of(spec: ExperimentSpec, preset: str, ablation: str) -> str:
     return ", ".join([ablation, *edits, *([f"preset={preset}"] if preset != DEFAULT_PRESET else [])])
 
 
-def _with(before: str | None, now: str) -> str:
-    """What a training that went on elsewhere was made by or computed in: all of it."""
-    return now if before is None else before if now in before.split(", then ") else f"{before}, then {now}"
-
-
 @functools.cache
 def _say_precision() -> None:
     print("note: this processor does not multiply in bf16; products are made in fp32", flush=True)
@@ -159,7 +154,7 @@ def claim_stage(spec: ExperimentSpec, stage: Stage, tags: dict[str, str]) -> Run
         told = {tag: value for tag, value in told.items() if tag not in before}
     else:
         made = {**commit_tags(), COMPUTED_IN_TAG: how_computed(spec)}
-        told |= {tag: _with(before.get(tag), now) for tag, now in made.items()} | origin_tags(spec, stage)
+        told |= {tag: then(before.get(tag), now) for tag, now in made.items()} | origin_tags(spec, stage)
     return RunDirectory.claim(runs_root(), name, spec=stage_leaves(spec, stage), tags=told, experiment=EXPERIMENT)
 
 

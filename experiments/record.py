@@ -172,6 +172,7 @@ TITLE_TAG = "title"
 PRUNED_TAG = "pruned"
 """The tag of when a sweep gave the run up."""
 _RESUMED = "; gone on with later, to the end"
+_THEN = ", then "
 EDITED = "was edited after it finished"
 SEAL_TAG = "seal"
 """The tag that holds a digest of what a finished run says."""
@@ -421,6 +422,16 @@ def commit_tags() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": "unknown", "dirty": "unknown"}
     return {"commit": commit, "dirty": "true" if changes else "false"}
+
+
+def then(before: str | None, now: str) -> str:
+    """What a run that went on elsewhere was made by or computed in, in one tag: all of it, in turn."""
+    return now if before is None else before if now in each_of(before) else f"{before}{_THEN}{now}"
+
+
+def each_of(told: str) -> list[str]:
+    """All that `then` put into one tag."""
+    return told.split(_THEN)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -10,7 +10,15 @@ from directanimator.metrics.protocol import MetricProtocol, Protocol, compare
 from directanimator.places import runs_root
 from experiments.evaluation.comparison import Columns, bounds_by_clip, check_targets, scores_by_clip
 from experiments.evaluation.evaluate import read_evaluation
-from experiments.record import COMPUTED_IN_TAG, EDITED, HELD_OUT_LOSS, RunDirectory, peak_memory, training_seconds
+from experiments.record import (
+    COMPUTED_IN_TAG,
+    EDITED,
+    HELD_OUT_LOSS,
+    RunDirectory,
+    each_of,
+    peak_memory,
+    training_seconds,
+)
 from experiments.spec import STAGES
 from experiments.tables.convergence import Curve, SpeedUp, speed_up
 from experiments.tables.measured import Column, check_alike, measured_columns
@@ -124,7 +132,7 @@ def read_table(plan: Plan) -> TableResult:
         megabytes={name: _megabytes(plan, name) for name in plan.variants},
         seconds_shared=math.fsum(stage_seconds.values()),
         computed_in=_told(COMPUTED_IN_TAG, stage_seconds),
-        made_by=tuple(sorted({one for told in _told("commit", stage_seconds) for one in told.split(", then ")})),
+        made_by=tuple(sorted({one for told in _told("commit", stage_seconds) for one in each_of(told)})),
     )
 
 
