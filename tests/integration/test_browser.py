@@ -180,9 +180,9 @@ def test_the_prepared_page_shows_finished_students_by_variant_and_no_trials(
     ablations: Mapping[str, tuple[str, Path]], addresses: tuple[str, str, str], dom: Callable[[str, str], str]
 ) -> None:
     page = dom(addresses[2], "Group: no_face_cue")
-    shown = [page.count(f"Group: {name}, preset=smoke") for name in ablations]
-    assert sum(shown) == page.count("Group: ")
-    assert all(shown)
+    groups = [page.count(f"Group: {name}, preset=smoke") for name in ablations]
+    assert sum(groups) == page.count("Group: ")
+    assert all(groups)
     assert not re.search(r"trial \d", page)
     assert "(average)" in page
     for column in ("cross/psnr_foreground", "cross/motion"):
