@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from directanimator.errors import UserError
@@ -17,7 +18,7 @@ class Tracker(Protocol):
     """Shows a run to people while it goes on. Never delays or fails the run; the record is the truth."""
 
     def start(self, run: RunDirectory) -> None:
-        """Nothing; from now on what is added to the record is shown."""
+        """Nothing; from now on what is added to the record is shown. What is finished may be shown once only."""
 
     def finish(self) -> None:
         """Nothing; everything in the record, its status included, is shown, or a line on stderr says that it is not."""
@@ -31,6 +32,11 @@ class NullTracker:
 
     def finish(self) -> None:
         """Nothing."""
+
+
+_SHOWN: dict[tuple[str, Path], bytes] = {}
+"""By address and place, the records of finished runs that this process has shown whole: it meets a teacher again with
+every student, and looking through its copy takes longer than a short trial."""
 
 
 class MlflowTracker:
@@ -53,6 +59,8 @@ class MlflowTracker:
 
     def start(self, run: RunDirectory) -> None:
         """Nothing, at once; connecting, and making a database where there is none, happen in the thread."""
+        if _SHOWN.get((self._uri, run.path)) == run.record_file.read_bytes():
+            return
         self._stop.clear()
         self._thread = threading.Thread(target=self._mirror, args=(run,), name="mlflow-mirror", daemon=True)
         self._thread.start()
@@ -69,21 +77,28 @@ class MlflowTracker:
 
     def _mirror(self, run: RunDirectory) -> None:
         mirror = Mirror(run, self._uri)
+        if run.status != "finished":
+            self._follow(run, mirror)
+        if self._succeeds(mirror.complete) and run.status == "finished":
+            _SHOWN[self._uri, run.path] = run.record_file.read_bytes()
+
+    def _follow(self, run: RunDirectory, mirror: Mirror) -> None:
         machine = Machine(run.system)
         stopping = False
         while not stopping:
-            self._attempt(machine.sample)
+            self._succeeds(machine.sample)
             if time.monotonic() >= self._not_before:
-                self._attempt(mirror.push)
+                self._succeeds(mirror.push)
             stopping = self._stop.wait(self._every)
-        self._attempt(mirror.complete)
 
-    def _attempt(self, act: Callable[[], object]) -> None:
+    def _succeeds(self, act: Callable[[], object]) -> bool:
         try:
             act()
         except UserError as problem:
             self._not_before = time.monotonic() + self._retry
             self._warn(str(problem))
+            return False
+        return True
 
     def _warn(self, problem: str) -> None:
         if not self._warned:

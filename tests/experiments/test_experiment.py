@@ -1,9 +1,11 @@
 """What one training leaves behind in the process that starts the next, and what trainings beside each other see."""
 
+import gc
 import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -59,6 +61,20 @@ def test_one_process_trains_in_one_precision_after_another(
         accelerator = launch(edit(SMOKE, {"optim.precision": precision}))
         assert accelerator.mixed_precision == ("bf16" if precision == "bf16" and has_bf16 else "no")
     assert capsys.readouterr().out.count("does not multiply in bf16") == (0 if has_bf16 else 1)
+
+
+def test_what_a_training_leaves_is_found_and_freed_but_not_what_was_loaded_before_the_first() -> None:
+    launch(SMOKE)
+    set_aside = gc.get_freeze_count()
+    left = nn.Linear(1, 1)
+    left.itself = left
+    known = weakref.ref(left)
+    launch(SMOKE)
+    del left
+    gc.collect()
+    assert known() is None
+    assert gc.get_freeze_count() > 100_000
+    assert gc.get_freeze_count() <= set_aside
 
 
 @pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])

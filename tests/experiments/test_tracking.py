@@ -241,6 +241,12 @@ def test_a_mirror_that_looked_before_a_resume_cut_the_record_misses_and_doubles_
     }
 
 
+def show(run: RunDirectory, uri: str) -> None:
+    tracker = MlflowTracker(uri)
+    tracker.start(run)
+    tracker.finish()
+
+
 def test_a_tracker_mirrors_while_the_run_goes_on_and_completes_at_the_end(run, uri, capfd):
     tracker = MlflowTracker(uri, every_seconds=0.05)
     tracker.start(run)
@@ -256,6 +262,53 @@ def test_a_tracker_mirrors_while_the_run_goes_on_and_completes_at_the_end(run, u
     assert "system/cpu_utilization_percentage" in copy.data.metrics
     assert copy.data.metrics[PEAK_MEMORY] == pytest.approx(peak_memory(run.system.read()))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_finished_run_is_not_measured_with_those_that_meet_it_later(run, uri):
+    run.system.append(0, {PEAK_MEMORY: 1.0})
+    run.finish()
+    show(run, uri)
+    assert peak_memory(run.system.read()) == 1.0
+    assert run.record().mirrors[uri].run_id
+
+
+def test_a_finished_run_is_shown_once_by_a_process_and_again_if_it_changes(run, uri, monkeypatch):
+    completed: list[RunDirectory] = []
+    complete = Mirror.complete
+    monkeypatch.setattr(Mirror, "complete", lambda mirror: completed.append(run) or complete(mirror))
+    show(run, uri)
+    show(run, uri)
+    assert len(completed) == 2  # it is not finished, and may get more measurements
+    run.finish()
+    show(run, uri)
+    show(run, uri)
+    assert len(completed) == 3
+    run.update(tags={"trial": "3"})
+    show(run, uri)
+    assert len(completed) == 4
+    assert MlflowClient(tracking_uri=uri).get_run(run.record().mirrors[uri].run_id).data.tags["trial"] == "3"
+
+
+def test_a_finished_run_that_could_not_be_shown_is_tried_again(run, uri, monkeypatch):
+    run.finish()
+    with monkeypatch.context() as broken:
+        broken.setattr(mirror_module, "connected_client", _unreachable)
+        show(run, uri)
+    assert not run.record().mirrors
+    show(run, uri)
+    assert run.record().mirrors.keys() == {uri}
+
+
+def _unreachable(uri: str) -> None:
+    raise UserError(f"MLflow at {uri} cannot be reached")
+
+
+def test_a_finished_run_is_shown_at_every_address(run, uri, tmp_path):
+    run.finish()
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere.db"
+    show(run, uri)
+    show(run, elsewhere)
+    assert run.record().mirrors.keys() == {uri, elsewhere}
 
 
 def test_what_a_process_held_before_a_run_is_not_in_the_runs_peak(run):
